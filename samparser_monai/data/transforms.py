@@ -1,0 +1,173 @@
+"""Transforms of promptable pictures; what is not about prompts is MONAI's."""
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable, Transform
+
+from samparser_monai.prompts import (
+    boxes_of,
+    frame_scale,
+    from_frame,
+    instances_of,
+    into_frame,
+    loosen_boxes,
+)
+
+Item = dict[Hashable, Any]
+
+
+class LoadSliced(Transform):
+    """Read a slice file: ``image`` 1xHxW float32 in the volume's units, ``truth`` HxW uint8.
+
+    Args:
+        labels: the organs in the order in which they were cut; those that the item drops are set
+            to background.
+    """
+
+    def __init__(self, labels: Mapping[str, Any]) -> None:
+        self.names = list(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add image and truth to the item."""
+        with np.load(data["slices"]) as file:
+            image, truth = file["image"], file["label"]
+        dropped = [n for n, name in enumerate(self.names, 1) if name not in data["organs"]]
+        truth = np.where(np.isin(truth, dropped), 0, truth)
+        return {**data, "image": torch.from_numpy(image.astype(np.float32))[None], "truth": truth}
+
+
+class Instancesd(Transform):
+    """Take the instances of ``truth``: ``organs`` (N), ``boxes`` (Nx4, XYXY), ``label`` (NxHxW).
+
+    What is too small to be an instance is no truth either: nobody is asked to find it.
+
+    Args:
+        min_area: of an instance, in pixels.
+    """
+
+    def __init__(self, min_area: int = 100) -> None:
+        self.min_area = min_area
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add the instances to the item."""
+        values, masks = instances_of(data["truth"], self.min_area)
+        return {
+            **data,
+            "organs": torch.from_numpy(values),
+            "boxes": torch.from_numpy(boxes_of(masks)),
+            "label": torch.from_numpy(masks),
+            "truth": torch.from_numpy(np.where(masks.any(0), data["truth"], 0)),
+        }
+
+
+class IntoFramed(Transform):
+    """Bring ``image``, ``boxes`` and ``label`` into the model's square frame.
+
+    Args:
+        frame: side of the model's input, in pixels.
+        mask_size: side of its low-resolution masks; a pixel of ``label`` (Nx1xhxw) becomes the
+            share of it that the instance covers.
+        mean, std: of the three channels, for pixels 0..255.
+    """
+
+    def __init__(
+        self, frame: int, mask_size: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        self.frame, self.mask_size = frame, mask_size
+        self.mean = torch.tensor(mean).view(3, 1, 1)
+        self.std = torch.tensor(std).view(3, 1, 1)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add ``size`` (H, W), the picture's own, to the item and move the rest."""
+        image = torch.as_tensor(data["image"])
+        size = tuple(image.shape[-2:])
+        item = {**data, "size": size}
+        if "features" in data:  # the network will not look at the picture
+            item["image"] = torch.empty(0)
+        else:
+            item["image"] = into_frame((image - self.mean) / self.std, self.frame)
+        if "boxes" in data:
+            item["boxes"] = data["boxes"] * frame_scale(size, self.frame)[0]
+        if "label" in data:
+            item["label"] = into_frame(data["label"].float(), self.mask_size, area=True)[:, None]
+        return item
+
+
+class LoosenBoxesd(Transform):
+    """Move each side of ``boxes`` outward by 0 to ``distance`` pixels, the same at each call.
+
+    The draw depends on ``seed`` and on the item's case and slice alone, so every method and every
+    epoch is asked with the same boxes.
+
+    Args:
+        distance: in pixels of a frame of 1024; smaller frames take their share of it.
+        frame: side of the model's input, in pixels.
+        seed: of the draw.
+    """
+
+    def __init__(self, distance: float, frame: int, seed: int = 0) -> None:
+        self.distance, self.frame, self.seed = distance, frame, seed
+
+    def generator(self, data: Mapping[Hashable, Any]) -> np.random.Generator:
+        """Return the source of the draw."""
+        name = f"{self.seed}/{data['case']}/{data['slice']}"
+        digest = hashlib.sha256(name.encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Loosen the boxes of the item."""
+        boxes = data["boxes"]
+        drawn = self.generator(data).uniform(0, self.distance * self.frame / 1024, boxes.shape)
+        _, size = frame_scale(data["size"], self.frame)
+        shift = torch.from_numpy(drawn).to(boxes)
+        return {**data, "boxes": loosen_boxes(boxes, shift, size)}
+
+
+class RandLoosenBoxesd(LoosenBoxesd, Randomizable):
+    """The same with a new draw at each call, as the paper trains: 0 to 20 pixels."""
+
+    def generator(self, data: Mapping[Hashable, Any]) -> np.random.Generator:
+        """Return a source that MONAI seeds."""
+        return np.random.default_rng(self.R.randint(2**32, dtype=np.uint32))
+
+
+class FromFramed(MapTransform):
+    """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of organs.
+
+    Adds ``organ_masks``: for each picture and organ a dictionary of case, slice, organ, and the
+    HxW masks ``prediction`` and ``truth``; an organ's instances are joined.
+
+    Args:
+        keys: of the logits.
+        frame: side of the model's input, in pixels.
+        labels: the organs in the order in which they were cut.
+    """
+
+    def __init__(self, keys: KeysCollection, frame: int, labels: Mapping[str, Any]) -> None:
+        super().__init__(keys)
+        self.frame, self.names = frame, list(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add the masks of every picture of the batch."""
+        (key,) = self.keys
+        found = []
+        counts = [len(boxes) for boxes in data["boxes"]]
+        for n, logits in enumerate(data[key].split(counts)):
+            masks = from_frame(logits, data["size"][n], self.frame)[:, 0] > 0
+            truth, organs = data["truth"][n], data["organs"][n]
+            for organ in organs.unique().tolist():
+                found.append(
+                    {
+                        "case": data["case"][n],
+                        "slice": data["slice"][n],
+                        "organ": self.names[organ - 1],
+                        "prediction": masks[organs == organ].any(0).cpu(),
+                        "truth": truth == organ,
+                    }
+                )
+        return {**data, "organ_masks": found}

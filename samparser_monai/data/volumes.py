@@ -1,0 +1,77 @@
+"""Reading volumes, checked: one clear error for each way a file can be unusable."""
+
+from pathlib import Path
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, Orientation
+
+from samparser_monai.errors import InputError
+
+AXES = "LPS"
+"""Voxel axes after reading: to the patient's left, to the back, to the head."""
+
+TOLERANCE_MM = 0.1
+"""How far the corners of an image and of its label may lie apart."""
+
+
+def read_volume(path: str | Path) -> MetaTensor:
+    """Read a NIfTI file or a folder with one DICOM series: 1xXxYxZ, along the axes LPS.
+
+    Raises:
+        InputError: missing, damaged, not one 3-D volume, with numbers that are not finite.
+    """
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist: correct the path")
+    try:
+        volume = LoadImage(ensure_channel_first=True)(str(path))
+    except Exception as error:
+        last = (str(error) or type(error).__name__).strip().splitlines()[-1]
+        raise InputError(
+            f"{path} cannot be read as a volume ({last}): it is damaged or not a NIfTI file or "
+            "DICOM series; replace it"
+        ) from error
+    if volume.ndim != 4 or len(volume) != 1:
+        raise InputError(
+            f"{path} is not one 3-D volume: its shape is {tuple(volume.shape[1:])} with "
+            f"{len(volume)} channels; save each time point or channel as a file of its own"
+        )
+    if not np.isfinite(volume.numpy()).all():
+        count = int((~np.isfinite(volume.numpy())).sum())
+        raise InputError(f"{path} holds {count} voxels that are NaN or infinite: replace them")
+    return Orientation(AXES, labels=(("L", "R"), ("P", "A"), ("I", "S")))(volume)
+
+
+def read_pair(image: str | Path, label: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image and its label on the same grid, each XxYxZ along LPS.
+
+    Raises:
+        InputError: as read_volume; shapes or affines that do not agree; an empty label, or one
+            that is not of whole numbers.
+    """
+    volume, truth = read_volume(image), read_volume(label)
+    if volume.shape != truth.shape:
+        raise InputError(
+            f"{label} has shape {tuple(truth.shape[1:])} and {image} has {tuple(volume.shape[1:])}"
+            ": a label must lie on its image's grid; resample it"
+        )
+    apart = corner_distance(volume, truth)
+    if apart > TOLERANCE_MM:
+        raise InputError(
+            f"{label} lies up to {apart:.2f} mm away from {image} (tolerance {TOLERANCE_MM} mm): "
+            "their affines must agree; resample the label or correct its header"
+        )
+    values = truth.numpy()[0]
+    if not values.any():
+        raise InputError(f"{label} is all zero: label at least one organ, or leave the case out")
+    if not np.array_equal(values, np.rint(values)):
+        raise InputError(f"{label} holds fractions: a label volume has whole numbers")
+    return volume.numpy()[0], values.astype(np.int32)
+
+
+def corner_distance(one: MetaTensor, other: MetaTensor) -> float:
+    """Return how far apart, in mm, the corners of two volumes of the same shape lie at most."""
+    ends = [(0, side - 1) for side in one.shape[1:]]
+    corners = np.stack([*np.meshgrid(*ends, indexing="ij"), np.ones((2, 2, 2))], -1).reshape(-1, 4)
+    moved = corners @ (np.asarray(one.affine) - np.asarray(other.affine)).T
+    return float(np.linalg.norm(moved[:, :3], axis=1).max())

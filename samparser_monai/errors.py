@@ -1,0 +1,47 @@
+"""What a user did, not what we did: one line that names the argument, its value and the remedy."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+
+
+class InputError(ValueError):
+    """Bad input from a user; the message is one line that names what, where and what to do."""
+
+
+def unknown(what: str, value: object, options: Iterable[object]) -> InputError:
+    """Return the error for a name that is not among the known ones, with the nearest known one."""
+    names = sorted(map(str, options))
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {what} {str(value)!r}{hint} (known: {', '.join(names)})")
+
+
+def root_cause(error: BaseException) -> InputError | None:
+    """Return the InputError at the bottom of a chain of exceptions, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
+def one_line() -> None:
+    """Let an uncaught InputError end the process with its one line and exit code 1.
+
+    MONAI wraps what a component raises in its own errors, whose stack hides the cause. Set
+    SAMPARSER_TRACEBACK=1 to see the whole stack.
+    """
+    previous = sys.excepthook
+
+    def report(
+        kind: type[BaseException], error: BaseException, stack: TracebackType | None
+    ) -> None:
+        cause = root_cause(error)
+        if cause is None or os.environ.get("SAMPARSER_TRACEBACK"):
+            previous(kind, error, stack)
+        else:
+            print(f"error: {cause}", file=sys.stderr)
+
+    sys.excepthook = report

@@ -1,0 +1,192 @@
+"""Ignite handlers for a training that can be killed at any moment and goes on to the same end."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import monai.handlers
+import torch
+from ignite.engine import Engine, Events
+from monai.data.utils import set_rnd
+from monai.utils import set_determinism
+from torch import nn
+
+from samparser_monai.errors import InputError
+
+
+class CheckpointSaver(monai.handlers.CheckpointSaver):
+    """MONAI's saver, writing to a temporary name first and resuming its best score.
+
+    MONAI opens the final name at once, so a kill leaves half a model; and after a resume its
+    first validation would replace a better model.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for checkpoint in (
+            self._final_checkpoint,
+            self._key_metric_checkpoint,
+            self._interval_checkpoint,
+        ):
+            if checkpoint is not None:
+                checkpoint.save_handler._atomic = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score so far, and its file."""
+        return self._key_metric_checkpoint.state_dict()
+
+
+class Resumable:
+    """Save the state of a training after every epoch, and take it up again.
+
+    Args:
+        folder: of the checkpoints; the last two are kept.
+        state: what is saved beside the trainer.
+        resume: load the latest checkpoint before training.
+
+    Raises:
+        InputError: there is nothing to resume from.
+    """
+
+    def __init__(self, folder: str | Path, state: dict[str, Any], resume: bool = False) -> None:
+        self.folder, self.state = str(folder), state
+        self.load_path = latest_checkpoint(folder) if resume else None
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer; attach it behind the validation handler."""
+        state = {**self.state, "trainer": engine}
+        CheckpointSaver(self.folder, state, save_interval=1, n_saved=2).attach(engine)
+        if self.load_path:
+            monai.handlers.CheckpointLoader(self.load_path, state).attach(engine)
+
+
+class EarlyStop:
+    """Stop a training whose key metric has not risen for ``patience`` validations."""
+
+    def __init__(self, validator: Engine, patience: int) -> None:
+        self.validator, self.patience = validator, patience
+
+    def attach(self, engine: Engine) -> None:
+        """Let the validator stop this trainer."""
+        monai.handlers.EarlyStopHandler(
+            patience=self.patience,
+            score_function=lambda validator: validator.state.metrics[
+                validator.state.key_metric_name
+            ],
+            trainer=engine,
+        ).attach(self.validator)
+
+
+class ModelLoader:
+    """Load a trained network before an evaluation.
+
+    Raises:
+        InputError: the file is missing.
+    """
+
+    def __init__(self, load_path: str | Path, network: nn.Module) -> None:
+        if not Path(load_path).is_file():
+            raise InputError(f"{load_path} does not exist: train first, or name the model's file")
+        self.load_path, self.network = load_path, network
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the evaluator."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights, strictly."""
+        weights = torch.load(self.load_path, map_location="cpu", weights_only=True)
+        try:
+            self.network.load_state_dict(weights.get("model", weights))
+        except RuntimeError as error:
+            lines = str(error).splitlines()
+            raise InputError(
+                f"{self.load_path} does not fit this network ({lines[1].strip()[:120]}): give the "
+                "backbone, method and decoder with which it was trained"
+            ) from error
+
+
+class EpochSeed:
+    """Seed every generator at the start of an epoch, so that an epoch does not depend on the past.
+
+    Args:
+        seed: of the run; epoch n uses seed + n.
+        dataset: whose random transforms are seeded too.
+    """
+
+    def __init__(self, seed: int, dataset: Any) -> None:
+        self.seed, self.dataset = seed, dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the engine."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed for the epoch that begins."""
+        set_determinism(self.seed + engine.state.epoch)
+        set_rnd(self.dataset, seed=self.seed + engine.state.epoch)
+
+
+class History:
+    """What a training has been through, kept over a resume: epochs, losses, scores, seconds.
+
+    Args:
+        validator: whose key metric is noted when it has run.
+    """
+
+    def __init__(self, validator: Engine) -> None:
+        self.validator = validator
+        self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._losses: list[float] = []
+        self._begun = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer; attach it behind the validation handler."""
+        engine.add_event_handler(Events.STARTED, self._started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iterated)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._completed)
+
+    def _started(self, engine: Engine) -> None:
+        self._begun = time.monotonic() - self.seconds
+        self._validated = self.validator.state.iteration
+
+    def _iterated(self, engine: Engine) -> None:
+        self._losses.append(float(engine.state.output["loss"]))
+
+    def _completed(self, engine: Engine) -> None:
+        row = {"epoch": engine.state.epoch, "loss": sum(self._losses) / len(self._losses)}
+        if self.validator.state.metrics and self.validator.state.iteration != self._validated:
+            row |= self.validator.state.metrics
+        self._validated = self.validator.state.iteration
+        self.rows.append(row)
+        self._losses = []
+        self.seconds = time.monotonic() - self._begun
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.rows, self.seconds = list(state["rows"]), state["seconds"]
+
+
+def latest_checkpoint(folder: str | Path) -> str:
+    """Return the checkpoint of the latest epoch in ``folder``.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = {
+        int(match[1]): path
+        for path in Path(folder).glob("checkpoint_epoch=*.pt")
+        if (match := re.search(r"=(\d+)\.pt$", path.name))
+    }
+    if not found:
+        raise InputError(
+            f"resume=True, but ckpt_dir={str(folder)!r} has no checkpoint_epoch=*.pt: "
+            "train without --resume first, or name the folder of that training"
+        )
+    return str(found[max(found)])

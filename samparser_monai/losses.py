@@ -1,0 +1,24 @@
+"""The loss of the paper (Eq. 5) on logits."""
+
+from monai.losses import DiceLoss, FocalLoss
+from torch import Tensor, nn
+
+
+class BoxPromptLoss(nn.Module):
+    """Binary cross entropy + Dice, + focal loss where a picture has many instances.
+
+    Args:
+        focal: weight of the focal loss: 0 for single instances (CT), 1 for many.
+    """
+
+    def __init__(self, focal: float = 0.0) -> None:
+        super().__init__()
+        self.bce = nn.BCEWithLogitsLoss()
+        self.dice = DiceLoss(sigmoid=True)
+        self.weight = focal
+        self.focal = FocalLoss()
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the mean over instances; logits and label (0 to 1) are Tx1xhxw."""
+        loss = self.bce(logits, label) + self.dice(logits, label)
+        return loss + self.weight * self.focal(logits, label) if self.weight else loss

@@ -1,0 +1,99 @@
+"""Segment Anything as one trainable network from images and prompts to low-resolution logits."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+Boxes = Tensor | Sequence[Tensor]
+
+
+class Split(Protocol):
+    """Where a method cuts the image encoder: what lies before the cut stays as published.
+
+    Attributes:
+        name: of the tensor at the cut.
+        prefix: (encoder, image) -> features; never needs a gradient.
+        suffix: (encoder, features) -> embedding.
+    """
+
+    name: str
+    prefix: Callable[[nn.Module, Tensor], Tensor]
+    suffix: Callable[[nn.Module, Tensor], Tensor]
+
+
+class SamNetwork(nn.Module):
+    """The three parts of SAM, under the names of its published files.
+
+    SAM's own forward runs without gradients and takes a list of dictionaries; this one trains.
+    Instances come first: T boxes over all the images of a batch give T masks.
+    """
+
+    def __init__(
+        self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.split: Split | None = None
+        self.backbone = ""
+        self.base_sha256 = ""
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode, but for the encoder: its batch statistics are part of SAM's weights."""
+        super().train(mode)
+        self.image_encoder.eval()
+        return self
+
+    def forward(
+        self,
+        image: Tensor,
+        boxes: Boxes | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """Return the logits of one mask to a box, Tx1xhxw (256x256 for SAM's own sizes).
+
+        Args:
+            image: Bx3xHxW, normalized and padded to the model's square input.
+            boxes: for each image Nx4, XYXY in pixels of that input; without any, each image is
+                prompted by its whole frame.
+            features: what the frozen prefix gives for the image, where that is known already.
+        """
+        if features is None:
+            features = self.features(image)
+        return self.decode(self.embed(features), boxes)[0]
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the output of the frozen prefix; the image itself where a method leaves none."""
+        if self.split is None:
+            return image
+        with torch.no_grad():
+            return self.split.prefix(self.image_encoder, image)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return the image embedding BxCxhxw for the output of the frozen prefix."""
+        if self.split is None:
+            return self.image_encoder(features)
+        return self.split.suffix(self.image_encoder, features)
+
+    def decode(self, embedding: Tensor, boxes: Boxes | None = None) -> tuple[Tensor, Tensor]:
+        """Return the logits Tx1xhxw and the predicted IoU Tx1 of all boxes of all images."""
+        if boxes is None:
+            side = self.prompt_encoder.input_image_size[0]
+            boxes = [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)
+        counts = torch.tensor([len(b) for b in boxes], device=embedding.device)
+        prompts = torch.cat([torch.as_tensor(b) for b in boxes]).to(embedding)
+        sparse, dense = self.prompt_encoder(points=None, boxes=prompts, masks=None)
+        # The decoder takes one image and adds its embedding to the dense prompt of each box. With
+        # the embedding in the dense prompt already and zero for the image, boxes of several
+        # images share one pass: x + 0 = x.
+        dense = dense + embedding.repeat_interleave(counts, dim=0)
+        return self.mask_decoder(
+            image_embeddings=torch.zeros_like(embedding[:1]),
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )

@@ -1,0 +1,77 @@
+"""The image encoder of MobileSAM and LiteMedSAM: a TinyViT trunk from timm and SAM's neck."""
+
+import re
+from typing import Literal
+
+from segment_anything.modeling.common import LayerNorm2d
+from timm.models.tiny_vit import TinyVit
+from torch import Tensor, nn
+
+
+def _neck(channels: int, embedding: int) -> nn.Sequential:
+    """Return the neck that ends every SAM encoder: 1x1 and 3x3 convolutions with their norms."""
+    return nn.Sequential(
+        nn.Conv2d(channels, embedding, kernel_size=1, bias=False),
+        LayerNorm2d(embedding),
+        nn.Conv2d(embedding, embedding, kernel_size=3, padding=1, bias=False),
+        LayerNorm2d(embedding),
+    )
+
+
+class TinyViTEncoder(TinyVit):
+    """TinyViT-5M whose last stage keeps the resolution of the one before.
+
+    Args:
+        patch: pixels to a side of the embedding: 16 in MobileSAM, 4 in LiteMedSAM, whose stem has
+            1x1 convolutions of stride 1.
+    """
+
+    def __init__(self, patch: Literal[4, 16] = 16) -> None:
+        super().__init__(
+            embed_dims=(64, 128, 160, 320),
+            depths=(2, 2, 6, 2),
+            num_heads=(2, 4, 5, 10),
+            window_sizes=(7, 7, 14, 7),
+            num_classes=0,
+            drop_path_rate=0.0,
+        )
+        self.head = nn.Identity()  # the classifier of the pre-training
+        self.stages[3].downsample.conv2.conv.stride = (1, 1)
+        if patch == 4:
+            self.patch_embed.conv1.conv = nn.Conv2d(3, 32, kernel_size=1, bias=False)
+            self.patch_embed.conv2.conv = nn.Conv2d(32, 64, kernel_size=1, bias=False)
+        self.neck = _neck(320, 256)
+
+    def trunk(self, image: Tensor) -> Tensor:
+        """Return Bx320x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""
+        return self.forward_features(image)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the embedding Bx256x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""
+        return self.neck(self.trunk(image))
+
+
+_NAMES = (  # published name -> timm's name
+    (r"\.layers\.(\d)\.downsample\.", lambda m: f".stages.{int(m[1]) + 1}.downsample."),
+    (r"\.layers\.", ".stages."),
+    (r"\.patch_embed\.seq\.0\.", ".patch_embed.conv1."),
+    (r"\.patch_embed\.seq\.2\.", ".patch_embed.conv2."),
+    (r"\.c\.", ".conv."),
+)
+_CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
+
+
+def rename_published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the published tensors of a TinyViT SAM the names they have here.
+
+    The classifier of the pre-training, which MobileSAM's file carries unused, is left out.
+    """
+    renamed = {}
+    for name, tensor in weights.items():
+        if name.startswith(_CLASSIFIER):
+            continue
+        if name.startswith("image_encoder."):
+            for pattern, replacement in _NAMES:
+                name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed
