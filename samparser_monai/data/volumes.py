@@ -16,7 +16,7 @@ TOLERANCE_MM = 0.1
 
 
 def read_volume(path: str | Path) -> MetaTensor:
-    """Read a NIfTI file or a folder with one DICOM series: 1xXxYxZ, along the axes LPS.
+    """Read a NIfTI file or a folder with one DICOM series: 1xXxYxZ, along its own axes.
 
     Raises:
         InputError: missing, damaged, not one 3-D volume, with numbers that are not finite.
@@ -39,7 +39,12 @@ def read_volume(path: str | Path) -> MetaTensor:
     if not np.isfinite(volume.numpy()).all():
         count = int((~np.isfinite(volume.numpy())).sum())
         raise InputError(f"{path} holds {count} voxels that are NaN or infinite: replace them")
-    return Orientation(AXES, labels=(("L", "R"), ("P", "A"), ("I", "S")))(volume)
+    return volume
+
+
+def read_oriented(path: str | Path) -> MetaTensor:
+    """Read a volume as read_volume, its axes brought to LPS."""
+    return Orientation(AXES, labels=None)(read_volume(path))
 
 
 def read_pair(image: str | Path, label: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -49,24 +54,31 @@ def read_pair(image: str | Path, label: str | Path) -> tuple[np.ndarray, np.ndar
         InputError: as read_volume; shapes or affines that do not agree; an empty label, or one
             that is not of whole numbers.
     """
-    volume, truth = read_volume(image), read_volume(label)
-    if volume.shape != truth.shape:
-        raise InputError(
-            f"{label} has shape {tuple(truth.shape[1:])} and {image} has {tuple(volume.shape[1:])}"
-            ": a label must lie on its image's grid; resample it"
-        )
-    apart = corner_distance(volume, truth)
-    if apart > TOLERANCE_MM:
-        raise InputError(
-            f"{label} lies up to {apart:.2f} mm away from {image} (tolerance {TOLERANCE_MM} mm): "
-            "their affines must agree; resample the label or correct its header"
-        )
+    volume, truth = read_oriented(image), read_oriented(label)
+    check_same_grid(volume, truth, image, label)
     values = truth.numpy()[0]
     if not values.any():
         raise InputError(f"{label} is all zero: label at least one organ, or leave the case out")
     if not np.array_equal(values, np.rint(values)):
         raise InputError(f"{label} holds fractions: a label volume has whole numbers")
     return volume.numpy()[0], values.astype(np.int32)
+
+
+def check_same_grid(
+    one: MetaTensor, other: MetaTensor, path: str | Path, other_path: str | Path
+) -> None:
+    """Raise an InputError unless two volumes, read from these paths, lie on the same grid."""
+    if one.shape != other.shape:
+        raise InputError(
+            f"{other_path} has shape {tuple(other.shape[1:])} and {path} has "
+            f"{tuple(one.shape[1:])}: they must lie on the same grid; resample it"
+        )
+    apart = corner_distance(one, other)
+    if apart > TOLERANCE_MM:
+        raise InputError(
+            f"{other_path} lies up to {apart:.2f} mm away from {path} (tolerance {TOLERANCE_MM} "
+            "mm): their affines must agree; resample it or correct its header"
+        )
 
 
 def corner_distance(one: MetaTensor, other: MetaTensor) -> float:

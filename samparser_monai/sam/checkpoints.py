@@ -122,8 +122,8 @@ def load_strictly(network: torch.nn.Module, path: str | Path, backbone: str) -> 
         name = wrong[0]
         raise InputError(
             f"checkpoint={str(path)!r} is not of backbone={backbone!r}: {len(wrong)} of its "
-            f"tensors do not fit, the first is {name!r} with shape {found.get(name, 'missing')} where "
-            f"{wanted.get(name, 'none')} is wanted; choose the backbone that it was made for"
+            f"tensors do not fit, the first is {name!r} with shape {found.get(name, 'missing')} "
+            f"where {wanted.get(name, 'none')} is wanted; choose the backbone it was made for"
         )
     network.load_state_dict(checkpoint.weights)
     return checkpoint.sha256
