@@ -4,6 +4,8 @@ A picture is HxW, rows first; a box is XYXY in pixels, x along the columns, corn
 box of one pixel at row 3, column 5 is (5, 3, 5, 3).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -46,7 +48,7 @@ def loosen_boxes(boxes: Tensor, shift: Tensor, size: tuple[float, float]) -> Ten
     return torch.minimum((boxes + outward * shift).clamp(min=0), limit)
 
 
-def frame_scale(size: tuple[int, int], frame: int) -> tuple[float, tuple[int, int]]:
+def frame_scale(size: Sequence[int], frame: int) -> tuple[float, tuple[int, int]]:
     """Return the factor from a picture (H, W) to a square frame, and the picture's size in it.
 
     As in SAM: the longest side becomes ``frame``, the rest of the square is padding at the right
@@ -72,7 +74,7 @@ def into_frame(picture: Tensor, frame: int, *, area: bool = False) -> Tensor:
     return F.pad(resized, (0, frame - width, 0, frame - height))
 
 
-def from_frame(logits: Tensor, size: tuple[int, int], frame: int) -> Tensor:
+def from_frame(logits: Tensor, size: Sequence[int], frame: int) -> Tensor:
     """Bring low-resolution logits (TxCxhxw) back to a picture's own size (H, W), as SAM does.
 
     Args:
@@ -83,4 +85,4 @@ def from_frame(logits: Tensor, size: tuple[int, int], frame: int) -> Tensor:
     _, (height, width) = frame_scale(size, frame)
     full = F.interpolate(logits, (frame, frame), mode="bilinear", align_corners=False)
     inner = full[..., :height, :width]
-    return F.interpolate(inner, size, mode="bilinear", align_corners=False)
+    return F.interpolate(inner, tuple(size), mode="bilinear", align_corners=False)

@@ -120,8 +120,8 @@ def write_comparison(
         if name == "cases":
             write_json(folder / "metrics.json", table.to_dict("records"))
     for index in before.kept:
-        masks = [keeper.kept[index] for keeper in (before, after)]
-        draw_overlay(picture_of(dataset, index), *masks, folder / "overlays" / f"{index:04d}.png")
+        path = folder / "overlays" / f"{index:04d}.png"
+        draw_overlay(picture_of(dataset, index), before.kept[index], after.kept[index], path)
     print(comparison_table(published, tuned))
     print(f"written to {folder.resolve()}: summary.json, metrics.csv, slices.csv, overlays/")
 

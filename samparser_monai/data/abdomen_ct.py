@@ -88,17 +88,15 @@ def volumes_in(folder: Path) -> dict[str, Path]:
 
 
 def _from_folders(root: Path) -> list[Item]:
-    for images, labels in FOLDERS:
-        if (root / images).is_dir():
-            if not (root / labels).is_dir():
-                raise InputError(
-                    f"{root / images} has no {labels}/ beside it: put the labels there"
-                )
-            return _paired(volumes_in(root / images), volumes_in(root / labels), root)
+    for first, second in FOLDERS:
+        if (root / first).is_dir():
+            if not (root / second).is_dir():
+                raise InputError(f"{root / first} has no {second}/ beside it: put the labels there")
+            return _paired(volumes_in(root / first), volumes_in(root / second), root)
     files = [p for p in sorted(root.rglob("*.nii.gz")) if not p.name.startswith(".")]
     images = {case_of(p): p for p in files if p.name.endswith("_0000.nii.gz")}
     labels = {case_of(p): p for p in files if not p.name.endswith("_0000.nii.gz")}
-    return _paired(images, labels, root) if images else _paired({}, {}, root)
+    return _paired(images, labels if images else {}, root)
 
 
 def _paired(images: dict[str, Path], labels: dict[str, Path], root: Path) -> list[Item]:

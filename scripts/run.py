@@ -1,0 +1,81 @@
+"""The short form of the MONAI command.
+
+    python scripts/run.py training|evaluating|inference [--scenario NAME] [--method NAME]
+        [--key value ...]
+
+It picks the config files, refuses unknown keys, prints the command it stands for, and runs it.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from monai.bundle import ConfigParser
+
+from samparser_monai.errors import InputError, unknown
+
+CONFIGS = Path("configs")
+FILES = {
+    "training": ["train.json"],
+    "evaluating": ["train.json", "evaluate.json"],
+    "inference": ["inference.json"],
+}
+OVERLAYS = {"scenario": "scenarios", "method": "methods"}
+
+
+def command(arguments: list[str]) -> list[str]:
+    """Return the MONAI command for the arguments.
+
+    Raises:
+        InputError: an unknown run, overlay or key.
+    """
+    run_id = arguments[0] if arguments else ""
+    if run_id not in FILES:
+        raise unknown("run", run_id, FILES)
+    options = _options(arguments[1:])
+    files = [str(CONFIGS / FILES[run_id][0])]
+    for kind, folder in OVERLAYS.items():
+        if kind in options:
+            name = options.pop(kind)
+            known = sorted(path.stem for path in (CONFIGS / folder).glob("*.json"))
+            if name not in known:
+                raise unknown(kind, name, known)
+            files.append(str(CONFIGS / folder / f"{name}.json"))
+    files += [str(CONFIGS / name) for name in FILES[run_id][1:]]
+    parser = ConfigParser()
+    parser.read_config(files)
+    for key in options:
+        if key.partition("#")[0] not in parser.config:
+            raise unknown("config key", key, parser.config)
+    chosen = [part for key, value in options.items() for part in (f"--{key}", value)]
+    return ["run", run_id, "--config_file", str(files), *filter(None, chosen)]
+
+
+def _options(arguments: list[str]) -> dict[str, str | None]:
+    options: dict[str, str | None] = {}
+    key = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            key, _, value = argument[2:].partition("=")
+            options[key] = value or None
+        elif key is None or options[key] is not None:
+            raise InputError(f"unexpected argument {argument!r}: write --key value")
+        else:
+            options[key] = argument
+    return options
+
+
+def main() -> int:
+    """Print the command and run it; return its exit code."""
+    try:
+        parts = ["-m", "monai.bundle", *command(sys.argv[1:])]
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(shlex.join(["python", *parts]), flush=True)
+    return subprocess.run([sys.executable, *parts]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
