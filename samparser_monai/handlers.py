@@ -132,7 +132,7 @@ class History:
     """What a training has been through, kept over a resume: epochs, losses, scores, seconds.
 
     Args:
-        validator: whose key metric is noted when it has run.
+        validator: whose metrics are noted after the epochs that it has judged.
     """
 
     def __init__(self, validator: Engine) -> None:
@@ -144,25 +144,22 @@ class History:
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; attach it behind the validation handler."""
-        engine.add_event_handler(Events.STARTED, self._started)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iterated)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._completed)
 
     def _started(self, engine: Engine) -> None:
-        self._begun = time.monotonic() - self.seconds
-        self._validated = self.validator.state.iteration
+        self._begun, self._losses = time.monotonic(), []
 
     def _iterated(self, engine: Engine) -> None:
         self._losses.append(float(engine.state.output["loss"]))
 
     def _completed(self, engine: Engine) -> None:
         row = {"epoch": engine.state.epoch, "loss": sum(self._losses) / len(self._losses)}
-        if self.validator.state.metrics and self.validator.state.iteration != self._validated:
+        if self.validator.state.epoch == engine.state.epoch:
             row |= self.validator.state.metrics
-        self._validated = self.validator.state.iteration
         self.rows.append(row)
-        self._losses = []
-        self.seconds = time.monotonic() - self._begun
+        self.seconds += time.monotonic() - self._begun
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

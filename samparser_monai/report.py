@@ -28,13 +28,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 class TrainingReport:
-    """Write ``training.json`` and ``curve.png`` at the end of a training."""
+    """Keep the history of a training; at its end write ``training.json`` and ``curve.png``."""
 
     def __init__(self, output_dir: str | Path, network: nn.Module, history: History) -> None:
         self.folder, self.network, self.history = Path(output_dir), network, history
 
     def attach(self, engine: Engine) -> None:
-        """Listen to the trainer."""
+        """Listen to the trainer; attach it behind validation and before what saves the state."""
+        self.history.attach(engine)
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

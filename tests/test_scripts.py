@@ -35,8 +35,15 @@ def test_bad_arguments_are_refused(
 
 def test_command_is_printed_and_its_failure_is_one_line() -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/run.py", "training", "--method", "decoder_only"]
-        + ["--dataset_dir", "/does/not/exist"],
+        [
+            sys.executable,
+            "scripts/run.py",
+            "training",
+            "--method",
+            "decoder_only",
+            "--dataset_dir",
+            "/does/not/exist",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

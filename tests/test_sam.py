@@ -1,0 +1,132 @@
+"""The network: SAM's own numbers, whichever way they are computed."""
+
+import pytest
+import torch
+from segment_anything.modeling import Sam
+
+from samparser_monai.errors import InputError
+from samparser_monai.methods import coefficients, count_trainable, decoder_only, parameter_groups
+from samparser_monai.sam import BACKBONES, architecture, build
+from samparser_monai.spectrum import coefficients_of, decompose
+
+
+@pytest.fixture
+def picture() -> torch.Tensor:
+    return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+
+
+BOXES = [torch.tensor([[5.0, 9, 60, 70]]), torch.tensor([[0.0, 0, 127, 90], [30, 40, 50, 80]])]
+
+
+def test_equals_stock_sam_image_by_image(picture: torch.Tensor) -> None:
+    network = build("tiny")
+    stock = Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder)
+    both = network(picture, BOXES)
+    assert both.shape == (3, 1, 32, 32)
+    with torch.no_grad():
+        embeddings = stock.image_encoder(picture)
+        wanted = []
+        for embedding, boxes in zip(embeddings, BOXES, strict=True):
+            sparse, dense = stock.prompt_encoder(points=None, boxes=boxes, masks=None)
+            wanted.append(
+                stock.mask_decoder(
+                    image_embeddings=embedding[None],
+                    image_pe=stock.prompt_encoder.get_dense_pe(),
+                    sparse_prompt_embeddings=sparse,
+                    dense_prompt_embeddings=dense,
+                    multimask_output=False,
+                )[0]
+            )
+    # several images in one pass change the order of sums, nothing else
+    torch.testing.assert_close(both, torch.cat(wanted), rtol=1e-4, atol=1e-5)
+
+
+def test_without_boxes_each_image_is_its_own_box(picture: torch.Tensor) -> None:
+    network = build("tiny")
+    whole = [torch.tensor([[0.0, 0, 128, 128]])] * 2
+    torch.testing.assert_close(network(picture), network(picture, whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("step", ["relative", "absolute", "log"])
+def test_coefficients_start_as_published(step: str, picture: torch.Tensor) -> None:
+    published = build("tiny")(picture, BOXES)
+    tuned = coefficients(build("tiny"), step=step)(picture, BOXES)
+    # W = U diag(p) Vh is rebuilt in float32: some roundings of 6e-8 each
+    torch.testing.assert_close(tuned, published, rtol=1e-4, atol=1e-5)
+
+
+def test_vit_b_trains_exactly_512_and_the_decoder() -> None:
+    network = coefficients(architecture("vit_b"))
+    assert count_trainable(network) == {"encoder": 512, "decoder": 4_058_340}
+    assert sum(p.numel() for p in network.prompt_encoder.parameters()) == 6_220
+    assert not any(p.requires_grad for p in network.prompt_encoder.parameters())
+    network.mask_decoder.requires_grad_(False)
+    assert count_trainable(network) == {"encoder": 512, "decoder": 0}
+
+
+@pytest.mark.parametrize("shape", [(8, 16, 1, 1), (8, 8, 3, 3)])
+def test_svd_round_trip(shape: tuple[int, ...]) -> None:
+    conv = torch.nn.Conv2d(shape[1], shape[0], shape[2], bias=False)
+    weight = conv.weight.detach().clone()
+    decompose(conv)
+    torch.testing.assert_close(conv.weight, weight, rtol=0, atol=1e-6)  # float32 products
+    values = torch.linalg.svdvals(weight.double().flatten(1)).float()
+    torch.testing.assert_close(coefficients_of(conv), values, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="decomposed before"):
+        decompose(conv)
+
+
+def test_relative_step_moves_each_coefficient_by_a_like_fraction(picture: torch.Tensor) -> None:
+    network = coefficients(build("tiny"), decoder="frozen")
+    optimizer = torch.optim.Adam(parameter_groups(network, 0.03, 1e-5))
+    conv = network.image_encoder.neck[0]
+    before = coefficients_of(conv).detach().clone()
+    network(picture, BOXES).sum().backward()
+    optimizer.step()
+    moved = (coefficients_of(conv).detach() / before - 1).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.03), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("method", [coefficients, decoder_only])
+def test_halves_of_the_encoder_make_the_whole(method: object, picture: torch.Tensor) -> None:
+    network = method(build("tiny"))
+    whole = network.image_encoder(picture)
+    halves = network.embed(network.features(picture))
+    torch.testing.assert_close(halves, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_training_mode_leaves_batch_statistics_alone() -> None:
+    network = architecture("mobile_sam").train()
+    assert network.mask_decoder.training and not network.image_encoder.training
+    norm = network.image_encoder.patch_embed.conv1.bn
+    before = norm.running_mean.clone()
+    network.image_encoder.patch_embed(torch.randn(1, 3, 64, 64))
+    torch.testing.assert_close(norm.running_mean, before, rtol=0, atol=0)
+
+
+def test_method_is_applied_once() -> None:
+    network = coefficients(build("tiny"))
+    with pytest.raises(InputError, match="applied to this network before"):
+        decoder_only(network)
+
+
+def test_backbones_agree_with_their_sizes() -> None:
+    for backbone in BACKBONES.values():
+        assert backbone.mask_size * backbone.patch == 4 * backbone.image_size
+
+
+@pytest.mark.download
+@pytest.mark.parametrize("name", ["mobile_sam", "lite_medsam"])
+def test_published_weights_find_a_square(name: str) -> None:
+    network, backbone = build(name), BACKBONES[name]
+    side = backbone.image_size
+    image = torch.zeros(1, 3, side, side)
+    square = slice(side // 4, side // 2)
+    image[..., square, square] = 2 if name == "mobile_sam" else 1
+    box = torch.tensor([[side / 4 - 3, side / 4 - 3, side / 2 + 3, side / 2 + 3]])
+    with torch.no_grad():
+        found = network(image, [box])[0, 0] > 0
+    truth = torch.zeros_like(found)
+    quarter = slice(len(found) // 4, len(found) // 2)
+    truth[quarter, quarter] = True
+    assert (found & truth).sum() / (found | truth).sum() > 0.9

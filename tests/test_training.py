@@ -1,0 +1,123 @@
+"""The shipped configs from end to end: training, resuming after a kill, evaluating."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, read_json, run, workflow
+
+METHODS = sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.json"))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)
+
+
+def test_contract_holds(dataset: Path, overrides: dict) -> None:
+    flow = workflow("train", "train", **overrides, dataset_dir=str(dataset))
+    flow.initialize()
+    assert not flow.check_properties()
+
+
+def test_training_then_evaluating(dataset: Path, overrides: dict, tmp_path: Path) -> None:
+    overrides |= {"dataset_dir": str(dataset), "epochs": 8, "decoder_rate": 3e-3}
+    run("train", "train", run_id="training", **overrides)
+    report = read_json(tmp_path / "eval" / "training.json")
+    assert report["encoder_trainable"] == 64  # two convolutions of 32 channels
+    assert report["steps"] == 8 * 12  # epochs, and six slices of two of the three cases
+    assert [row["epoch"] for row in report["epochs"]] == list(range(1, 9))
+    assert report["epochs"][-1]["loss"] < report["epochs"][0]["loss"]
+
+    run("train", "train", "evaluate", run_id="evaluating", **overrides)
+    summary = read_json(tmp_path / "eval" / "summary.json")
+    assert summary["published"].keys() == summary["tuned"].keys() == {"liver", "kidney", "mean"}
+    best = max(row["dsc"] for row in report["epochs"])
+    assert summary["tuned"]["mean"] == pytest.approx(best, abs=0.006)  # rounded to two digits
+    assert summary["tuned"]["mean"] > summary["published"]["mean"]
+    assert summary["steps"] == report["steps"]
+    cases = pd.read_csv(tmp_path / "eval" / "metrics.csv")
+    assert set(cases["model"]) == {"published", "tuned"} and set(cases["slices"]) == {6}
+    assert len(list((tmp_path / "eval" / "overlays").glob("*.png"))) == 6
+    assert (tmp_path / "eval" / "curve.png").stat().st_size > 1000
+
+
+def test_run_id_of_slicer_trains_once(dataset: Path, overrides: dict, tmp_path: Path) -> None:
+    run("train", "train", run_id="", **overrides, dataset_dir=str(dataset))
+    assert read_json(tmp_path / "eval" / "training.json")["steps"] == 2 * 12
+
+
+@pytest.mark.parametrize("decoder", ["tuned", "frozen"])
+def test_only_what_is_named_trains(
+    decoder: str, dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    overrides |= {"dataset_dir": str(dataset), "decoder": decoder}
+    before = workflow("train", "train", **overrides)
+    before.initialize()
+    start = {
+        name: tensor.clone()
+        for name, tensor in before.parser.get_parsed_content("network").state_dict().items()
+    }
+    run("train", "train", run_id="training", **overrides)
+    moved = {
+        n for n, t in weights(tmp_path / "models" / "model.pt").items() if (t != start[n]).any()
+    }
+    steps = {f"image_encoder.neck.{n}.parametrizations.weight.original1" for n in (0, 2)}
+    assert {name for name in moved if not name.startswith("mask_decoder")} == steps
+    assert (decoder == "tuned") == (len(moved) > 2)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "zero_shot"])
+def test_every_method_trains_through_its_overlay(
+    method: str, dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    overrides |= {"dataset_dir": str(dataset), "epochs": 1}
+    run("train", "train", f"methods/{method}", run_id="training", **overrides)
+    assert (tmp_path / "models" / "model.pt").exists()
+
+
+def command(folder: Path, dataset: Path, *more: str) -> list[str]:
+    options = {
+        "bundle_root": folder,
+        "cache_dir": folder.parent / "cache",
+        "dataset_dir": dataset,
+        "backbone": "tiny",
+        "min_area": 20,
+        "min_volume": 100,
+        "epochs": 6,
+        "val_interval": 2,
+        "coefficient_rate": 0.01,
+        "decoder_rate": 1e-3,
+    }
+    parts = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    config = ["--config_file", str(ROOT / "configs" / "train.json")]
+    return [sys.executable, "-m", "monai.bundle", "run", "training", *config, *parts, *more]
+
+
+def test_killed_training_ends_like_an_uninterrupted_one(dataset: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(whole, dataset), cwd=ROOT, env=environment, check=True)
+
+    process = subprocess.Popen(command(broken, dataset), cwd=ROOT, env=environment)
+    third = broken / "models" / "checkpoint_epoch=3.pt"
+    while not third.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "models" / "checkpoint_epoch=6.pt").exists()
+    subprocess.run(command(broken, dataset, "--resume"), cwd=ROOT, env=environment, check=True)
+
+    for name in ("model.pt", "checkpoint_epoch=6.pt"):
+        one, other = (weights(folder / "models" / name) for folder in (whole, broken))
+        one, other = one.get("network", one), other.get("network", other)
+        for tensor in one:
+            torch.testing.assert_close(one[tensor], other[tensor], rtol=0, atol=0)
+    one, other = (read_json(f / "eval" / "training.json")["epochs"] for f in (whole, broken))
+    assert one == other
