@@ -20,6 +20,8 @@ def collate(items: Sequence[Item]) -> Item:
         if key in batch:
             kept = all(isinstance(tensor, MetaTensor) for tensor in batch[key])
             batch[key] = (collate_meta_tensor_fn if kept else torch.stack)(batch[key])
+    if "boxes" in batch:
+        batch.setdefault("features", None)  # the network computes them
     if "label" in batch:
         batch["label"] = torch.cat(batch["label"])
     return batch

@@ -1,0 +1,81 @@
+"""What MONAI's bundle tools ask of the configs and the metadata."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, read_json
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+
+import samparser_monai
+
+CONFIGS = ROOT / "configs"
+SCHEMA = Path(os.environ.get("MONAI_META_SCHEMA", ROOT / "eval" / "schema.json"))
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="name MONAI's schema file by MONAI_META_SCHEMA")
+def test_metadata_follows_the_schema(tmp_path: Path) -> None:
+    copy = tmp_path / "schema.json"
+    copy.write_bytes(SCHEMA.read_bytes())
+    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(copy))
+
+
+def test_tiny_network_has_the_declared_output(tmp_path: Path) -> None:
+    metadata = read_json(CONFIGS / "metadata.json")
+    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [128, 128]
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(tmp_path / "metadata.json"),
+        config_file=str(CONFIGS / "inference.json"),
+        device="cpu",
+        backbone="tiny",
+    )
+
+
+@pytest.mark.download
+def test_published_network_has_the_declared_output() -> None:
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(CONFIGS / "inference.json"),
+        device="cpu",
+    )
+
+
+def test_version_is_one() -> None:
+    metadata = read_json(CONFIGS / "metadata.json")
+    assert metadata["version"] == samparser_monai.__version__
+    assert metadata["version"] in metadata["changelog"]
+
+
+def test_declared_versions_are_the_pinned_ones() -> None:
+    pins = dict(line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    metadata = read_json(CONFIGS / "metadata.json")
+    for name in ("monai", "pytorch", "numpy"):
+        package = {"pytorch": "torch"}.get(name, name)
+        assert metadata[f"{name}_version"] == pins[package]
+    for package, version in metadata["required_packages_version"].items():
+        assert pins[package.lower()] == version
+
+
+def test_constraints_name_no_address() -> None:
+    assert not re.search(r"://|--", (ROOT / "constraints.txt").read_text())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.json")), ids=lambda p: p.stem)
+def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> None:
+    content = read_json(path)
+    assert path.read_text() == json.dumps(content, indent=4) + "\n"
+    if path.parent != CONFIGS:
+        known = ConfigParser()
+        known.read_config(str(CONFIGS / "train.json"))
+        assert content.keys() <= known.config.keys()
+
+
+def test_inference_rebuilds_the_trained_network() -> None:
+    train, inference = (read_json(CONFIGS / f"{n}.json") for n in ("train", "inference"))
+    for slot in ("sam", "network_def", "labels", "window", "backbone", "decoder", "step", "frame"):
+        assert train[slot] == inference[slot]
