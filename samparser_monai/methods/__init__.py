@@ -9,7 +9,7 @@ from samparser_monai.methods.bases import bases
 from samparser_monai.methods.bases_and_coefficients import bases_and_coefficients
 from samparser_monai.methods.coefficients import coefficients
 from samparser_monai.methods.coefficients_lora import coefficients_lora
-from samparser_monai.methods.counts import count_trainable
+from samparser_monai.methods.counts import count_trainable, count_variants
 from samparser_monai.methods.decoder_only import decoder_only
 from samparser_monai.methods.fact import fact
 from samparser_monai.methods.full import full
@@ -24,6 +24,7 @@ __all__ = [
     "coefficients",
     "coefficients_lora",
     "count_trainable",
+    "count_variants",
     "decoder_only",
     "fact",
     "full",
