@@ -5,7 +5,7 @@ them; p, the coefficients, are tuned, so that W' = U diag(p') Vh is the best lin
 SAM's own bases for a new scenario.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -83,15 +83,20 @@ def decompose(layer: nn.Module, step: Step = "relative") -> Parts:
     return parts
 
 
+def _decomposed(layer: nn.Module) -> Any:
+    """Return torch's list of a weight's parametrization, which has its parameters too."""
+    return layer.get_submodule("parametrizations.weight")
+
+
 def spectral_parts(layer: nn.Module) -> Parts:
     """Return the parameters of a decomposed layer."""
-    weight = layer.parametrizations.weight
+    weight = _decomposed(layer)
     return Parts(weight.original0, weight.original1, weight.original2)
 
 
 def coefficients_of(layer: nn.Module) -> Tensor:
     """Return p, shape (r,), of a decomposed layer."""
-    weight = layer.parametrizations.weight
+    weight = _decomposed(layer)
     return weight[0].coefficients(weight.original1)
 
 

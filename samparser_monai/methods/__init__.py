@@ -4,8 +4,31 @@ A method changes the network in place, is the identity until it is trained, and 
 ``requires_grad`` on what it tunes and on nothing else.
 """
 
+from samparser_monai.methods.adapter import adapter
+from samparser_monai.methods.bases import bases
+from samparser_monai.methods.bases_and_coefficients import bases_and_coefficients
 from samparser_monai.methods.coefficients import coefficients
+from samparser_monai.methods.coefficients_lora import coefficients_lora
+from samparser_monai.methods.counts import count_trainable, count_variants
 from samparser_monai.methods.decoder_only import decoder_only
-from samparser_monai.methods.parts import count_trainable, parameter_groups
+from samparser_monai.methods.fact import fact
+from samparser_monai.methods.full import full
+from samparser_monai.methods.lora import lora
+from samparser_monai.methods.rates import parameter_groups
+from samparser_monai.methods.zero_shot import zero_shot
 
-__all__ = ["coefficients", "count_trainable", "decoder_only", "parameter_groups"]
+__all__ = [
+    "adapter",
+    "bases",
+    "bases_and_coefficients",
+    "coefficients",
+    "coefficients_lora",
+    "count_trainable",
+    "count_variants",
+    "decoder_only",
+    "fact",
+    "full",
+    "lora",
+    "parameter_groups",
+    "zero_shot",
+]

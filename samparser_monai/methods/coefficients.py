@@ -1,26 +1,28 @@
 """SAM-PARSER: tune the coefficients of the neck's convolutions, 512 numbers."""
 
-from torch import nn
-
-from samparser_monai.methods.parts import Decoder, start
+from samparser_monai.methods.parts import Decoder, Sam, start
 from samparser_monai.methods.prefixes import PROJECTION
-from samparser_monai.spectrum import Step, decompose
+from samparser_monai.methods.spaces import Space, encoder_layers, tune_spectrum
+from samparser_monai.spectrum import Step
 
 
-def coefficients(sam: nn.Module, decoder: Decoder = "tuned", step: Step = "relative") -> nn.Module:
-    """Split the two convolutions of the encoder's neck into bases and coefficients (Eq. 3).
+def coefficients(
+    sam: Sam, space: Space = "neck", decoder: Decoder = "tuned", step: Step = "relative"
+) -> Sam:
+    """Split weights of the encoder into bases and coefficients (Eq. 3), tune the coefficients.
 
-    The bases are frozen, the coefficients are tuned: 256 + 256 numbers for every published
+    The bases are frozen. In the neck there are 256 + 256 coefficients, for every published
     backbone. The paper tunes all of the mask decoder beside them (Section 2.2).
 
     Args:
         sam: changed in place, and returned.
-        decoder: ``tuned`` or ``frozen``; with it frozen, 512 numbers are all that is tuned.
+        space: which weights: ``neck`` is the paper's choice, ``transformer`` and ``both`` are the
+            other rows of its Table 1: 36 864 and 37 376 numbers for ViT-B.
+        decoder: with it ``frozen``, the coefficients are all that is tuned.
         step: how a coefficient moves, see SpectralWeight.
     """
-    start(sam, decoder)
-    for layer in sam.image_encoder.neck:
-        if isinstance(layer, nn.Conv2d):
-            decompose(layer, step).step.requires_grad_(True)
-    sam.split = PROJECTION
+    layers = encoder_layers(sam.image_encoder, space)
+    start(sam, "coefficients", decoder, step)
+    tune_spectrum(layers, ("step",), step)
+    sam.split = PROJECTION if space == "neck" else None
     return sam

@@ -1,13 +1,18 @@
 """The baseline of every SAM fine-tuning paper: the encoder stays, the mask decoder is tuned."""
 
-from torch import nn
-
-from samparser_monai.methods.parts import start
+from samparser_monai.methods.parts import Decoder, Sam, start
 from samparser_monai.methods.prefixes import EMBEDDING
+from samparser_monai.spectrum import Step
 
 
-def decoder_only(sam: nn.Module) -> nn.Module:
-    """Freeze all but the mask decoder; the network is changed in place, and returned."""
-    start(sam, "tuned")
+def decoder_only(sam: Sam, decoder: Decoder = "tuned", step: Step = "relative") -> Sam:
+    """Freeze all but the mask decoder.
+
+    Args:
+        sam: changed in place, and returned.
+        decoder: what of it is tuned, see start.
+        step: how a coefficient of the decoder moves.
+    """
+    start(sam, "decoder_only", decoder, step)
     sam.split = EMBEDDING
     return sam

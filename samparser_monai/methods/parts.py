@@ -1,68 +1,66 @@
-"""What all methods share: freezing, the decoder's choice, counting, and rates to a kind."""
+"""What all methods share: freezing, the decoder's choice, and seeded starts."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, get_args
 
-from torch import nn
+import torch
 
 from samparser_monai.errors import InputError, unknown
-from samparser_monai.spectrum import SpectralWeight
+from samparser_monai.methods.spaces import decoder_layers, tune_spectrum
+from samparser_monai.spectrum import Step
 
-Decoder = Literal["tuned", "frozen"]
+Decoder = Literal["tuned", "coefficients", "frozen"]
 
 
-def start(sam: nn.Module, decoder: Decoder) -> None:
-    """Freeze all of the network but, where it is to be tuned, the mask decoder.
+class Sam(Protocol):
+    """What a method needs of a network.
+
+    Attributes:
+        method: the name of the method that was applied, empty before.
+        split: where the frozen prefix ends, None where there is none.
+    """
+
+    image_encoder: Any
+    mask_decoder: Any
+    method: str
+    split: Any
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Freeze or release all parameters."""
+
+
+def start(sam: Sam, method: str, decoder: Decoder, step: Step) -> None:
+    """Freeze all of the network but what is to be tuned of the mask decoder.
+
+    Args:
+        sam: changed in place.
+        method: the name of the one that is applied.
+        decoder: ``tuned`` all of it, as in the paper; ``coefficients`` the singular values of its
+            linear and convolution weights, 8 644 numbers; ``frozen`` none.
+        step: how a coefficient moves, see SpectralWeight.
 
     Raises:
-        InputError: the decoder's choice is unknown, or a method was applied before.
+        InputError: a choice is unknown, or a method was applied before.
     """
-    if decoder not in get_args(Decoder):
-        raise unknown("decoder", decoder, get_args(Decoder))
-    if sam.split is not None:
-        raise InputError("a method was applied to this network before: build a new one")
+    for name, value, known in (("decoder", decoder, Decoder), ("step", step, Step)):
+        if value not in get_args(known):
+            raise unknown(name, value, get_args(known))
+    if sam.method:
+        raise InputError(
+            f"method {sam.method!r} was applied to this network before: build a new one"
+        )
+    sam.method = method
     sam.requires_grad_(False)
-    sam.mask_decoder.requires_grad_(decoder == "tuned")
+    if decoder == "tuned":
+        sam.mask_decoder.requires_grad_(True)
+    elif decoder == "coefficients":
+        tune_spectrum(decoder_layers(sam.mask_decoder), ("step",), step)
 
 
-def steps(network: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the steps of all coefficients of the network, tuned or not."""
-    for module in network.modules():
-        for child in module.children():
-            if isinstance(child, nn.ModuleDict) and "weight" in child:
-                weight = child["weight"]
-                if isinstance(weight[0], SpectralWeight):
-                    yield weight.original1
-
-
-def parameter_groups(
-    network: nn.Module, coefficient_rate: float, decoder_rate: float
-) -> list[dict[str, Any]]:
-    """Return an optimizer's groups: the coefficients have a learning rate of their own.
-
-    A coefficient is of size 1 to 80 and its step is relative; at a decoder's rate, under 1e-4, it
-    would not move. Weights other than coefficients go by ``decoder_rate``.
-
-    Raises:
-        InputError: nothing in the network is to be trained, or a rate is not above zero.
-    """
-    for name, rate in (("coefficient_rate", coefficient_rate), ("decoder_rate", decoder_rate)):
-        if not rate > 0:
-            raise InputError(f"{name} must be above 0, not {rate}")
-    chosen = {id(step) for step in steps(network)}
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) in chosen], "lr": coefficient_rate},
-        {"params": [p for p in trained if id(p) not in chosen], "lr": decoder_rate},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise InputError("nothing is left to train: choose decoder='tuned' or another method")
-    return groups
-
-
-def count_trainable(network: nn.Module) -> dict[str, int]:
-    """Count the trainable parameters of the encoder and of the rest."""
-    encoder = sum(p.numel() for p in network.image_encoder.parameters() if p.requires_grad)
-    both = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return {"encoder": encoder, "decoder": both - encoder}
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw what a method starts from by a seed of its own; the generator goes on as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,9 +1,9 @@
 """Where each method cuts the encoder: the frozen prefix gives the features, the rest is tuned."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from samparser_monai.spectrum import combine, project
 
@@ -12,28 +12,39 @@ class Split(NamedTuple):
     """The two halves of an image encoder; suffix(prefix(image)) is the encoder's output."""
 
     name: str
-    prefix: Callable[[nn.Module, Tensor], Tensor]
-    suffix: Callable[[nn.Module, Tensor], Tensor]
+    prefix: Callable[[Any, Tensor], Tensor]
+    suffix: Callable[[Any, Tensor], Tensor]
 
 
-def _embedding(encoder: nn.Module, image: Tensor) -> Tensor:
+def _embedding(encoder: Any, image: Tensor) -> Tensor:
     return encoder(image)
 
 
-def _identity(encoder: nn.Module, features: Tensor) -> Tensor:
+def _identity(encoder: Any, features: Tensor) -> Tensor:
     return features
 
 
-def _projection(encoder: nn.Module, image: Tensor) -> Tensor:
+def _trunk(encoder: Any, image: Tensor) -> Tensor:
+    return encoder.trunk(image)
+
+
+def _neck(encoder: Any, features: Tensor) -> Tensor:
+    return encoder.neck(features)
+
+
+def _projection(encoder: Any, image: Tensor) -> Tensor:
     return project(encoder.neck[0], encoder.trunk(image))
 
 
-def _from_projection(encoder: nn.Module, features: Tensor) -> Tensor:
+def _from_projection(encoder: Any, features: Tensor) -> Tensor:
     return encoder.neck[1:](combine(encoder.neck[0], features))
 
 
 EMBEDDING = Split("embedding", _embedding, _identity)
 """Nothing of the encoder is tuned: Bx256x64x64."""
+
+TRUNK = Split("trunk", _trunk, _neck)
+"""Bases of the neck are: Bx768x64x64 for ViT-B, Bx320x64x64 for TinyViT."""
 
 PROJECTION = Split("projection", _projection, _from_projection)
 """Only the neck's coefficients are: Vh of its first convolution is frozen too, Bx256x64x64."""

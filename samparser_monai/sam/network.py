@@ -37,6 +37,7 @@ class SamNetwork(nn.Module):
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.method = ""  # the name of the one that was applied
         self.split: Split | None = None
         self.backbone = ""
         self.base_sha256 = ""

@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import TinyVit
+from timm.models.tiny_vit import Attention, TinyVit
 from torch import Tensor, nn
 
 
@@ -44,7 +44,13 @@ class TinyViTEncoder(TinyVit):
 
     def trunk(self, image: Tensor) -> Tensor:
         """Return Bx320x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""
-        return self.forward_features(image)
+        features = self.forward_features(image)
+        # timm keeps the gathered attention biases for the next pass in eval mode, where the encoder
+        # always is. They would be stale once the biases are tuned.
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.attention_bias_cache = {}
+        return features
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the embedding Bx256x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""

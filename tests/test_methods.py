@@ -1,0 +1,300 @@
+"""Every method is the identity at first, and tunes what it says it tunes and nothing else."""
+
+import copy
+import io
+import json
+import pickle
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor
+from torch.nn.utils import parametrize
+from torch.testing import assert_close
+
+from samparser_monai import methods
+from samparser_monai.errors import InputError
+from samparser_monai.handlers import ModelLoader
+from samparser_monai.methods.rates import steps
+from samparser_monai.sam import SamNetwork, build
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+exactly = partial(assert_close, rtol=0, atol=0)
+nearly = partial(assert_close, rtol=0, atol=1e-5)
+
+NECK = r"image_encoder\.neck\.[02]"
+BLOCKS = r"image_encoder\.blocks\.\d\.(attn\.(qkv|proj)|mlp\.lin[12])"
+BOTH = f"({NECK}|{BLOCKS})"
+LORA = r"image_encoder\.blocks\.\d\.attn\.qkv\.parametrizations\.weight\.0\.[ab]"
+# shared: named_parameters gives the factors once, under the first block that has them
+FACT = (
+    r"image_encoder\.blocks\.(\d\.attn\.qkv\.parametrizations\.weight\.0\.cores"
+    r"|0\.attn\.qkv\.parametrizations\.weight\.0\.factors\.[uv])"
+)
+ADAPTER = r"image_encoder\.blocks\.\d\.attn\.adapter\.(down|up)\.(weight|bias)"
+NONE = "(?!)"
+
+
+def original(which: str) -> str:
+    """Return the end of the name of U (0), step (1) or Vh (2)."""
+    return rf"\.parametrizations\.weight\.original[{which}]"
+
+
+BLOCKS_ONLY, EVERYWHERE = {"space": "transformer"}, {"space": "both"}
+ENCODERS: dict[str, tuple[str, dict[str, Any], str, str | None]] = {
+    # name: method, options, the encoder's tuned parameters, the frozen prefix
+    "decoder_only": ("decoder_only", {}, NONE, "embedding"),
+    "coefficients": ("coefficients", {}, NECK + original("1"), "projection"),
+    "coefficients@transformer": ("coefficients", BLOCKS_ONLY, BLOCKS + original("1"), None),
+    "coefficients@both": ("coefficients", EVERYWHERE, BOTH + original("1"), None),
+    "bases": ("bases", {}, NECK + original("02"), "trunk"),
+    "bases@transformer": ("bases", BLOCKS_ONLY, BLOCKS + original("02"), None),
+    "bases_and_coefficients": ("bases_and_coefficients", {}, NECK + original("012"), "trunk"),
+    "bases_and_coefficients@both": (
+        "bases_and_coefficients",
+        EVERYWHERE,
+        BOTH + original("012"),
+        None,
+    ),
+    "lora": ("lora", {"rank": 3, "alpha": 6.0}, LORA, None),
+    "fact": ("fact", {"scale": 0.5}, FACT, None),
+    "coefficients_lora": ("coefficients_lora", {}, f"{NECK}{original('1')}|{LORA}", None),
+    "adapter": ("adapter", {}, ADAPTER, None),
+    "full": ("full", {}, r"image_encoder\..*", None),
+}
+DECODERS = {
+    "tuned": r"mask_decoder\..*",
+    "coefficients": r"mask_decoder\..*" + original("1"),
+    "frozen": NONE,
+}
+# One mask to a box takes the first of four hypernetworks, and no predicted IoU. A constant added to
+# every key leaves the softmax as it was.
+IDLE = r"mask_decoder\.(output_hypernetworks_mlps\.[123]|iou_prediction_head)\..*|.*k_proj\.bias"
+
+
+class Case:
+    """A method with its options, and what it is to tune."""
+
+    def __init__(self, encoder: str, decoder: str) -> None:
+        name, options, pattern, self.split = ENCODERS[encoder]
+        self.apply = partial(getattr(methods, name), decoder=decoder, **options)
+        self.name, self.id = name, f"{encoder}+{decoder}"
+        self.tuned = re.compile(f"({pattern})|({DECODERS[decoder]})")
+
+    def build(self) -> SamNetwork:
+        """Return the tiny network with the method."""
+        return self.apply(build("tiny"))
+
+
+class ZeroShot(Case):
+    """The one method without options."""
+
+    def __init__(self) -> None:
+        self.apply, self.name, self.id = methods.zero_shot, "zero_shot", "zero_shot"
+        self.split, self.tuned = "embedding", re.compile(NONE)
+
+
+CASES = [ZeroShot(), *(Case(encoder, decoder) for encoder in ENCODERS for decoder in DECODERS)]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+
+
+def logits(network: SamNetwork, image: Tensor) -> Tensor:
+    boxes = [torch.tensor([[10.0, 20, 60, 90], [0, 0, 40, 40]]), torch.tensor([[30.0, 5, 99, 70]])]
+    return network(image, boxes)
+
+
+@torch.no_grad()
+def move(network: SamNetwork) -> None:
+    """Change all that is tuned, as a training would."""
+    generator = torch.Generator().manual_seed(2)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+
+
+@torch.no_grad()
+@every_case
+def test_identity_at_the_start(case: Case, image: Tensor) -> None:
+    network = case.build()
+    # U diag(p) Vh is the weight up to the rounding of float32; all else adds exact zeros
+    same = nearly if any(True for _ in steps(network)) else exactly
+    same(logits(network, image), logits(build("tiny"), image))
+    assert network.method == case.name
+
+
+@every_case
+def test_tunes_what_it_says_and_nothing_else(case: Case, image: Tensor) -> None:
+    network = case.build().train()
+    tuned = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert tuned == {name for name, _ in network.named_parameters() if case.tuned.fullmatch(name)}
+    if not tuned:
+        with pytest.raises(InputError, match="run `evaluating`"):
+            methods.parameter_groups(network, 0.03, 1e-3)
+        return
+
+    groups = methods.parameter_groups(network, 0.03, 1e-3)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        rate = 0.03 if re.fullmatch(".*" + original("1"), name) else 1e-3
+        assert rates.get(id(parameter)) == (rate if name in tuned else None), name
+
+    before = copy.deepcopy(network.state_dict())
+    optimizer = torch.optim.Adam(groups)
+    for _ in range(3):  # behind a zero, a gradient comes with the second step
+        optimizer.zero_grad()
+        logits(network, image).square().mean().backward()
+        optimizer.step()
+    after = network.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    # the state has what is shared under each of its names
+    shared = {n: re.sub(r"blocks\.\d(.*\.factors\.)", r"blocks.0\1", n) for n in moved}
+    assert set(shared.values()) <= tuned
+    assert all(re.fullmatch(IDLE, name) for name in tuned - moved), tuned - moved
+    with_gradient = {n for n, p in network.named_parameters() if p.grad is not None}
+    assert with_gradient <= tuned
+
+
+@torch.no_grad()
+@every_case
+def test_saved_and_loaded(case: Case, image: Tensor) -> None:
+    network, fresh = case.build(), case.build()
+    move(network)
+    expected = logits(network, image)
+    if any(p.requires_grad for p in network.parameters()):
+        assert not torch.equal(logits(fresh, image), expected)
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    exactly(logits(fresh, image), expected)
+
+
+@every_case
+def test_applied_twice(case: Case) -> None:
+    network = case.build()
+    before = {name: p.requires_grad for name, p in network.named_parameters()}
+    with pytest.raises(InputError, match=f"method '{case.name}' was applied"):
+        case.apply(network)
+    assert before == {name: p.requires_grad for name, p in network.named_parameters()}
+
+
+@torch.no_grad()
+@every_case
+def test_copied(case: Case, image: Tensor) -> None:
+    network = case.build()
+    before = logits(network, image)
+    twin = copy.deepcopy(network)
+    exactly(logits(twin, image), before)
+    assert methods.count_trainable(twin) == methods.count_trainable(network)
+    move(twin)
+    exactly(logits(network, image), before)  # nothing of the copy is the original's
+    move(network)
+    exactly(logits(twin, image), logits(network, image))
+
+
+@torch.no_grad()
+@every_case
+def test_split_is_the_encoder(case: Case, image: Tensor) -> None:
+    network = case.build()
+    assert (network.split and network.split.name) == case.split
+    if network.split is None:
+        return
+    features = network.features(image)
+    move(network)
+    exactly(network.features(image), features)  # the prefix is frozen
+    # sums in another order: rounding
+    assert_close(network.embed(features), network.image_encoder(image), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["zero_shot", "decoder_only", "adapter", "full"])
+def test_pickled(name: str, image: Tensor) -> None:
+    # torch refuses to pickle a parametrized module: the other methods travel as state_dict
+    network = getattr(methods, name)(build("tiny"))
+    assert not any(parametrize.is_parametrized(module) for module in network.modules())
+    move(network)
+    exactly(logits(pickle.loads(pickle.dumps(network)), image), logits(network, image))
+
+
+def factors(network: SamNetwork) -> list[Any]:
+    return [b.attn.qkv.parametrizations.weight[0].factors for b in network.image_encoder.blocks]
+
+
+def test_fact_shares_its_factors() -> None:
+    network = methods.fact(build("tiny"))
+    twin = copy.deepcopy(network)
+    for one, other in (factors(network), factors(twin), factors(twin.to(torch.float64))):
+        assert one.u is other.u and one.v is other.v
+    assert factors(twin)[0].u is not factors(network)[0].u
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    addresses = [t.data_ptr() for n, t in torch.load(file).items() if n.endswith("factors.u")]
+    assert len(addresses) == 2 and len(set(addresses)) == 1
+
+
+@pytest.mark.parametrize(
+    ("apply", "message"),
+    [
+        (partial(methods.coefficients, space="nek"), "unknown space 'nek'; did you mean 'neck'"),
+        (partial(methods.bases, decoder="frosen"), "unknown decoder .* 'frozen'"),
+        (partial(methods.full, step="relativ"), "unknown step .* 'relative'"),
+        (partial(methods.lora, rank=0), "rank must be between 1 and 32, not 0"),
+        (partial(methods.fact, rank=33), "rank must be between 1 and 32, not 33"),
+        (partial(methods.coefficients_lora, rank=33), "rank must be between 1 and 32, not 33"),
+        (partial(methods.adapter, width=0), "width must be at least 1, not 0"),
+    ],
+)
+def test_bad_options_leave_the_network_as_it_was(apply: Any, message: str) -> None:
+    network = build("tiny")
+    with pytest.raises(InputError, match=message):
+        apply(network)
+    assert network.method == "" and all(p.requires_grad for p in network.parameters())
+    methods.coefficients(network)
+
+
+def test_seeds() -> None:
+    def first(seed: int) -> Tensor:
+        network = methods.lora(build("tiny"), seed=seed)
+        return network.image_encoder.blocks[0].attn.qkv.parametrizations.weight[0].a
+
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    exactly(first(0), first(0))
+    assert not torch.equal(first(0), first(1))
+    exactly(torch.rand(1), expected)  # the generator of the run goes on as before
+
+
+def test_every_method_has_an_overlay_and_a_row_here() -> None:
+    functions = {"count_trainable", "count_variants", "parameter_groups"}
+    names = set(methods.__all__) - functions
+    assert names == {case.name for case in CASES}
+    assert names == {path.stem for path in (CONFIGS / "methods").glob("*.json")}
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "methods").glob("*.json")), ids=lambda p: p.stem)
+def test_overlay(path: Path) -> None:
+    assert list(json.loads(path.read_text())) == ["network_def"]
+    parser = ConfigParser()
+    parser.read_config([CONFIGS / "train.json", path])
+    parser["backbone"] = "tiny"
+    assert parser.get_parsed_content("network_def").method == path.stem
+
+
+def test_zero_shot_is_evaluated_without_a_training() -> None:
+    parser = ConfigParser()
+    files = ("train.json", "methods/zero_shot.json", "evaluate.json")
+    parser.read_config([CONFIGS / file for file in files])
+    parser["backbone"] = "tiny"
+    handlers = parser.get_parsed_content("validate#handlers")
+    assert handlers and not any(isinstance(handler, ModelLoader) for handler in handlers)
