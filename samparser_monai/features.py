@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import ignite.distributed as idist
 import torch
 from monai.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 from tqdm import tqdm
 
 from samparser_monai.data.collate import collate
@@ -35,12 +36,16 @@ Storage = Literal["float16", "float32"]
 class FeatureLoader(DataLoader):
     """A loader of prompted pictures that brings their cached features where there is a prefix.
 
+    With several processes each fills and loads its own share; n processes with one picture a step
+    see the pictures that one process sees with n a step.
+
     Args:
         dataset: whose items have ``image``, normalized and in the model's frame.
         network: after its method has been applied.
         cache_dir: of the entries; None to compute the prefix at every step.
         storage: of an entry: ``float16``, or ``float32`` for the very same numbers.
         limit_gb: least recently used entries go when the cache grows larger than this.
+        shuffle: draw a new order in every epoch; EpochSeed says which.
         **options: of torch's DataLoader.
     """
 
@@ -51,6 +56,7 @@ class FeatureLoader(DataLoader):
         cache_dir: str | Path | None,
         storage: Storage = "float16",
         limit_gb: float = 100.0,
+        shuffle: bool = False,
         **options: Any,
     ) -> None:
         if cache_dir is not None and network.split is None:
@@ -58,7 +64,10 @@ class FeatureLoader(DataLoader):
         elif cache_dir is not None:
             cache = FeatureCache(Path(cache_dir) / "features", storage, int(limit_gb * 1e9))
             dataset = _CachedDataset(dataset, cache.fill(dataset, network), cache)
-        super().__init__(dataset, collate_fn=collate, **options)
+        sampler: DistributedSampler = DistributedSampler(
+            dataset, idist.get_world_size(), idist.get_rank(), shuffle=shuffle
+        )
+        super().__init__(dataset, sampler=sampler, collate_fn=collate, **options)
 
 
 class _CachedDataset(Dataset):
@@ -153,26 +162,38 @@ class FeatureCache:
             Path(temporary).unlink(missing_ok=True)
 
     def fill(self, dataset: Dataset, network: SamNetwork) -> list[str | None]:
-        """Compute what is missing and return the key to each item; None where it has no room."""
+        """Compute what is missing and return the key to each item; None where it has no room.
+
+        With several processes each computes its share of the items.
+        """
         prefix = prefix_hash(network)
-        device = next(network.parameters()).device
-        keys: list[str | None] = []
-        room, size = self.limit, 0
-        for index in tqdm(range(len(dataset)), desc="features", unit="picture"):
+        rank, world = idist.get_rank(), idist.get_world_size()
+        keys: dict[int, str | None] = {}
+        room = self.limit // world
+        for index in tqdm(
+            range(rank, len(dataset), world), "features", unit="picture", disable=rank > 0
+        ):
             image = torch.as_tensor(dataset[index]["image"])
             key = self.key(image, prefix)
-            if not self.intact(key) and (size == 0 or room >= size):
-                features = network.features(image[None].to(device))[0]
-                if size == 0:
-                    size = features.numel() * self.dtype.itemsize
-                    self._announce(len(dataset) - index, size)
-                if room >= size:
-                    self._evict(self.limit - size)
-                    self.write(key, features)
+            if not self.intact(key) and room > 0:
+                self._compute(key, image, network, len(dataset) if index == rank else 0)
             stored = self.path(key).exists()
             room -= self.path(key).stat().st_size if stored else 0
-            keys.append(key if stored else None)
-        return keys
+            keys[index] = key if stored else None
+        if world > 1:
+            shares: list[Any] = [None] * world
+            torch.distributed.all_gather_object(shares, keys)
+            keys = {index: key for share in shares for index, key in share.items()}
+        return [keys[index] for index in range(len(dataset))]
+
+    def _compute(self, key: str, image: Tensor, network: SamNetwork, announced: int) -> None:
+        device = next(network.parameters()).device
+        features = network.features(image[None].to(device))[0]
+        size = features.numel() * self.dtype.itemsize
+        if announced:
+            self._announce(announced, size)
+        self._evict(self.limit - size)
+        self.write(key, features)
 
     def _announce(self, count: int, size: int) -> None:
         free = shutil.disk_usage(self.folder).free

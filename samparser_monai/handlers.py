@@ -112,11 +112,11 @@ class EpochSeed:
 
     Args:
         seed: of the run; epoch n uses seed + n.
-        dataset: whose random transforms are seeded too.
+        loader: a FeatureLoader, whose order and random transforms are seeded too.
     """
 
-    def __init__(self, seed: int, dataset: Any) -> None:
-        self.seed, self.dataset = seed, dataset
+    def __init__(self, seed: int, loader: Any) -> None:
+        self.seed, self.loader = seed, loader
 
     def attach(self, engine: Engine) -> None:
         """Listen to the engine."""
@@ -124,8 +124,10 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         """Seed for the epoch that begins."""
-        set_determinism(self.seed + engine.state.epoch)
-        set_rnd(self.dataset, seed=self.seed + engine.state.epoch)
+        seed = self.seed + engine.state.epoch
+        set_determinism(seed)
+        set_rnd(self.loader.dataset, seed=seed)
+        self.loader.sampler.set_epoch(seed)
 
 
 class History:

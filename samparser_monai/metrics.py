@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import pandas as pd
+import torch
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 
@@ -58,8 +60,14 @@ class OrganDice(Metric):
         return self.summary("slices")["mean"]
 
     def slices(self) -> pd.DataFrame:
-        """Return a row to a slice and organ: case, slice, organ, both, sizes, dsc."""
-        table = pd.DataFrame(self.rows, columns=["case", "slice", "organ", "both", "sizes"])
+        """Return a row to a slice and organ of all processes: case, slice, organ, ..., dsc."""
+        rows = self.rows
+        if idist.get_world_size() > 1:
+            shares: list[Any] = [None] * idist.get_world_size()
+            torch.distributed.all_gather_object(shares, rows)
+            rows = [row for share in shares for row in share]
+        table = pd.DataFrame(rows, columns=["case", "slice", "organ", "both", "sizes"])
+        table = table.drop_duplicates(["case", "slice", "organ"])  # shares are of equal length
         return table.assign(dsc=dice(table["both"], table["sizes"]))
 
     def cases(self) -> pd.DataFrame:

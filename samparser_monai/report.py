@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import matplotlib
 
 matplotlib.use("Agg")
@@ -38,6 +39,7 @@ class TrainingReport:
         self.history.attach(engine)
         engine.add_event_handler(Events.COMPLETED, self)
 
+    @idist.one_rank_only()
     def __call__(self, engine: Engine) -> None:
         """Write the files."""
         counts = count_trainable(self.network)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from safetensors import SafetensorError, safe_open
@@ -107,6 +108,7 @@ class TunedSaver:
         """Listen to the trainer."""
         engine.add_event_handler(Events.COMPLETED, self)
 
+    @idist.one_rank_only()
     def __call__(self, engine: Engine) -> None:
         """Write ``tuned.safetensors``."""
         if self.model_file.exists():

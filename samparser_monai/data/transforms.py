@@ -109,10 +109,10 @@ class IntoFramed(Transform):
 
 
 class LoosenBoxesd(Transform):
-    """Move each side of ``boxes`` outward by 0 to ``distance`` pixels, the same at each call.
+    """Move each side of ``boxes`` outward by 0 to ``distance`` pixels.
 
-    The draw depends on ``seed`` and on the item's case and slice alone, so every method and every
-    epoch is asked with the same boxes.
+    The draw depends on ``seed`` and on the item's case and slice alone, so every method, process
+    and epoch is asked with the same boxes.
 
     Args:
         distance: in pixels of a frame of 1024; smaller frames take their share of it.
@@ -123,27 +123,31 @@ class LoosenBoxesd(Transform):
     def __init__(self, distance: float, frame: int, seed: int = 0) -> None:
         self.distance, self.frame, self.seed = distance, frame, seed
 
-    def generator(self, data: Mapping[Hashable, Any]) -> np.random.Generator:
-        """Return the source of the draw."""
-        name = f"{self.seed}/{data['case']}/{data['slice']}"
-        digest = hashlib.sha256(name.encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
-
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Loosen the boxes of the item."""
+        name = f"{self.seed}/{data['case']}/{data['slice']}"
+        digest = hashlib.sha256(name.encode()).digest()
+        random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         boxes = data["boxes"]
-        drawn = self.generator(data).uniform(0, self.distance * self.frame / 1024, boxes.shape)
+        drawn = random.uniform(0, self.distance * self.frame / 1024, boxes.shape)
         _, size = frame_scale(data["size"], self.frame)
-        shift = torch.from_numpy(drawn).to(boxes)
-        return {**data, "boxes": loosen_boxes(boxes, shift, size)}
+        return {**data, "boxes": loosen_boxes(boxes, torch.from_numpy(drawn).to(boxes), size)}
 
 
 class RandLoosenBoxesd(LoosenBoxesd, Randomizable):
-    """The same with a new draw at each call, as the paper trains: 0 to 20 pixels."""
+    """The same with new boxes in every epoch, as the paper trains: 0 to 20 pixels.
 
-    def generator(self, data: Mapping[Hashable, Any]) -> np.random.Generator:
-        """Return a source that MONAI seeds."""
-        return np.random.default_rng(self.R.randint(2**32, dtype=np.uint32))
+    MONAI seeds it at the start of an epoch; within one, the draw does not depend on the order of
+    the items or on the process that asks.
+    """
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> "RandLoosenBoxesd":
+        """Take the seed of an epoch."""
+        super().set_random_state(seed, state)
+        self.seed = int(self.R.randint(2**31))
+        return self
 
 
 class FromFramed(MapTransform):
