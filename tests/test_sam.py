@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from samparser_monai.errors import InputError
@@ -130,3 +131,10 @@ def test_published_weights_find_a_square(name: str) -> None:
     quarter = slice(len(found) // 4, len(found) // 2)
     truth[quarter, quarter] = True
     assert (found & truth).sum() / (found | truth).sum() > 0.9
+
+
+def test_names_and_shapes_are_stock_sams() -> None:
+    with torch.device("meta"):
+        stock, ours = sam_model_registry["vit_b"](), architecture("vit_b")
+    shapes = [{n: t.shape for n, t in network.state_dict().items()} for network in (stock, ours)]
+    assert shapes[0] == shapes[1]

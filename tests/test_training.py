@@ -121,3 +121,11 @@ def test_killed_training_ends_like_an_uninterrupted_one(dataset: Path, tmp_path:
             torch.testing.assert_close(one[tensor], other[tensor], rtol=0, atol=0)
     one, other = (read_json(f / "eval" / "training.json")["epochs"] for f in (whole, broken))
     assert one == other
+
+
+def test_training_stops_when_validation_no_longer_gains(
+    dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    still = {"coefficient_rate": 1e-12, "decoder_rate": 1e-12, "epochs": 9, "patience": 2}
+    run("train", "train", run_id="training", **overrides | still, dataset_dir=str(dataset))
+    assert len(read_json(tmp_path / "eval" / "training.json")["epochs"]) == 3

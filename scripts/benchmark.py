@@ -1,0 +1,198 @@
+"""Speeds, each a ratio measured side by side in one run on an otherwise idle machine.
+
+    python scripts/benchmark.py training|inference|scaling [--backbone NAME] [--json FILE]
+
+Weights are seeded, not published: a speed does not depend on their values.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from tqdm import tqdm
+
+from samparser_monai import methods
+from samparser_monai.data import SliceDataset
+from samparser_monai.data.transforms import IntoFramed
+from samparser_monai.features import FeatureCache
+from samparser_monai.losses import BoxPromptLoss
+from samparser_monai.sam import SamNetwork, architecture, backbone_named
+from samparser_monai.volume import BoxPromptInferer
+
+ROWS = (  # method, whether its features are cached, repeats
+    ("coefficients", True, 9),
+    ("decoder_only", True, 9),
+    ("coefficients", False, 2),
+    ("decoder_only", False, 2),
+    ("lora", False, 2),
+    ("adapter", False, 2),
+    ("fact", False, 2),
+    ("full", False, 2),
+)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Return the median time of some calls, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def step_of(network: SamNetwork, cached: bool, boxes: int) -> Callable[[], None]:
+    """Return one training step of one image with some boxes."""
+    backbone = backbone_named(network.backbone)
+    side = backbone.image_size
+    image = torch.randn(1, 3, side, side, device=DEVICE)
+    prompts = [torch.tensor([[0.1, 0.1, 0.5, 0.6]]).repeat(boxes, 1) * side]
+    label = torch.rand(boxes, 1, backbone.mask_size, backbone.mask_size, device=DEVICE).round()
+    features = network.features(image) if cached else None
+    optimizer = torch.optim.Adam(methods.parameter_groups(network, 0.03, 1e-5), fused=True)
+    loss = BoxPromptLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(network(image, prompts, features), label).backward()
+        optimizer.step()
+
+    return step
+
+
+def training(name: str) -> dict[str, Any]:
+    """Time a step of each method, with and without cached features."""
+    rows = []
+    for method, cached, repeats in tqdm(ROWS, desc=f"training {name}"):
+        network = getattr(methods, method)(architecture(name)).to(DEVICE).train()
+        for boxes in (1, 4) if cached else (1,):
+            if DEVICE.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            time_ = seconds(step_of(network, cached, boxes), repeats)
+            row = {"method": method, "cached": cached, "boxes": boxes, "seconds_a_step": time_}
+            if DEVICE.type == "cuda":
+                row["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            rows.append(row)
+        del network
+    of = {(r["method"], r["cached"], r["boxes"]): r["seconds_a_step"] for r in rows}
+    ours, uncached = of["coefficients", True, 1], of["coefficients", False, 1]
+    fill = fill_seconds(name)
+    ratios = {"cached_speedup": uncached / ours}
+    ratios |= {f"vs_{m}": of[m, False, 1] / ours for m in ("lora", "adapter", "fact")}
+    ratios |= {
+        f"vs_decoder_only_{n}box": of["coefficients", True, n] / of["decoder_only", True, n]
+        for n in (1, 4)
+    }
+    # 25 epochs of the same images; filling is paid once
+    ratios["end_to_end"] = 25 * uncached / (fill + 25 * ours)
+    return {"rows": rows, "fill_seconds_an_image": fill, "ratios": ratios}
+
+
+def fill_seconds(name: str) -> float:
+    """Return the time to compute and store one image's features."""
+    network = methods.coefficients(architecture(name)).to(DEVICE)
+    side = backbone_named(name).image_size
+    with tempfile.TemporaryDirectory() as folder:
+        cache = FeatureCache(Path(folder))
+        count = iter(range(100))
+
+        def fill() -> None:
+            image = torch.randn(1, 3, side, side, device=DEVICE)
+            cache.write(f"{next(count):040d}", network.features(image)[0])
+
+        return seconds(fill, 3)
+
+
+def inference(name: str) -> dict[str, Any]:
+    """Time slices of a CT volume with 4 organs against the bare trunk."""
+    backbone, slices = backbone_named(name), 4
+    network = methods.coefficients(architecture(name)).to(DEVICE)
+    organs = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
+    volume = MetaTensor(torch.rand(1, 1, 512, 512, slices) * 255)
+    volume.meta = {"original_affine": np.eye(4), "filename_or_obj": "synthetic"}
+    corner = (60, 60, 0, 200, 200, slices - 1)
+    prompts = [{"label": organ, "box": [*corner]} for organ in organs]
+    inferer = BoxPromptInferer(backbone, organs)
+    frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
+    pictures = [frame({"image": volume[0, :, :, :, k].expand(3, -1, -1)}) for k in range(slices)]
+    with torch.no_grad():
+        encoder = network.image_encoder
+        bare = seconds(lambda: [encoder(p["image"][None].to(DEVICE)) for p in pictures], repeats=3)
+        whole = seconds(lambda: inferer(volume, network, [prompts]), repeats=3)
+    return {
+        "bare_encoder_images_a_second": slices / bare,
+        "pipeline_images_a_second": slices / whole,
+        "ratios": {"overhead": whole / bare - 1},
+    }
+
+
+def scaling(name: str) -> dict[str, Any]:
+    """Measure time, disk and memory of preparing 1, 10 and 100 synthetic volumes."""
+    rows = []
+    for count in (1, 10, 100):
+        with tempfile.TemporaryDirectory() as root:
+            data = [_volume(Path(root), n) for n in range(count)]
+            begun = time.perf_counter()
+            dataset = SliceDataset(data, labels={"liver": 1}, cache_dir=root)
+            taken = time.perf_counter() - begun
+            size = sum(p.stat().st_size for p in Path(root, "slices").rglob("*.npz"))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        rows.append(
+            {"volumes": count, "slices": len(dataset), "seconds": taken}
+            | {"disk_mb": size / 1e6, "peak_memory_gb": peak}
+        )
+    return {"rows": rows}
+
+
+def _volume(root: Path, number: int) -> dict[str, str]:
+    label = np.zeros((256, 256, 20), np.uint8)
+    label[80:160, 80:160, 2:18] = 1
+    noise = np.random.default_rng(number).normal(0, 20, label.shape)
+    paths = {k: str(root / f"{number}_{k}.nii.gz") for k in ("image", "label")}
+    nib.save(nib.Nifti1Image((noise + 60 * label).astype(np.int16), np.eye(4)), paths["image"])
+    nib.save(nib.Nifti1Image(label, np.eye(4)), paths["label"])
+    return {**paths, "case": str(number)}
+
+
+def main() -> None:
+    """Measure what is asked for and print it as JSON."""
+    kinds = {"training": training, "inference": inference, "scaling": scaling}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=kinds)
+    parser.add_argument("--backbone", default="vit_b")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    card = torch.cuda.get_device_name() if DEVICE.type == "cuda" else platform.processor()
+    result = {
+        "kind": arguments.kind,
+        "backbone": arguments.backbone,
+        "device": card or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        **kinds[arguments.kind](arguments.backbone),
+    }
+    text = json.dumps(result, indent=4)
+    print(text)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
