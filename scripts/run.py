@@ -6,6 +6,7 @@
 It picks the config files, refuses unknown keys, prints the command it stands for, and runs it.
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -74,7 +75,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(shlex.join(["python", *parts]), flush=True)
-    return subprocess.run([sys.executable, *parts]).returncode
+    # waiting threads that spin cost a busy machine nine tenths of its speed
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    return subprocess.run([sys.executable, *parts], env=environment).returncode
 
 
 if __name__ == "__main__":
