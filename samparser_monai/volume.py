@@ -58,8 +58,8 @@ class BoxPromptInferer(Inferer):
         size, device = tuple(picture.shape), next(network.parameters()).device
         image = (torch.as_tensor(picture).expand(3, *size) - self.mean) / self.std
         image = into_frame(image, self.frame.image_size)[None].to(device)
-        scaled = np.stack([box for _, box in boxes]) * frame_scale(size, self.frame.image_size)[0]
-        logits = network(image, [torch.from_numpy(scaled).float()])
+        scale, _ = frame_scale(size, self.frame.image_size)
+        logits = network(image, [torch.from_numpy(np.stack([box for _, box in boxes])) * scale])
         best, chosen = from_frame(logits, size, self.frame.image_size)[:, 0].max(0)
         firsts = [v if isinstance(v, int) else v[0] for v in self.labels.values()]
         values = torch.tensor([firsts[organ - 1] for organ, _ in boxes], dtype=torch.uint8)

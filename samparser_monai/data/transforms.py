@@ -13,6 +13,7 @@ from monai.utils import convert_to_tensor
 from samparser_monai.data.volumes import read_volume
 from samparser_monai.prompts import (
     boxes_of,
+    coverage,
     frame_scale,
     from_frame,
     instances_of,
@@ -104,7 +105,7 @@ class IntoFramed(Transform):
         if "boxes" in data:
             item["boxes"] = data["boxes"] * frame_scale(size, self.frame)[0]
         if "label" in data:
-            item["label"] = into_frame(data["label"].float(), self.mask_size, area=True)[:, None]
+            item["label"] = coverage(data["label"], self.frame, self.mask_size)[:, None]
         return item
 
 
