@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
@@ -23,6 +24,10 @@ def read_volume(path: str | Path) -> MetaTensor:
     """
     if not Path(path).exists():
         raise InputError(f"{path} does not exist: correct the path")
+    if Path(path).is_dir():  # MONAI would read one series of several
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+        if len(series) > 1:
+            raise InputError(f"{path} holds {len(series)} DICOM series: give each its own folder")
     try:
         volume = LoadImage(ensure_channel_first=True)(str(path))
     except Exception as error:
