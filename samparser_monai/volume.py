@@ -16,7 +16,7 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from samparser_monai.data.volumes import check_same_grid, read_oriented
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, writable
 from samparser_monai.prompts import boxes_of, frame_scale, from_frame, instances_of, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 
@@ -128,15 +128,7 @@ class SaveLabeld(Transform):
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.folder = Path(output_dir)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError as error:
-            raise InputError(
-                f"output_dir={str(output_dir)!r} cannot be written ({error.strerror}): "
-                "name another folder"
-            ) from error
+        self.folder = writable("output_dir", output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the item's label volume."""
