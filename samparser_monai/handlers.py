@@ -15,6 +15,20 @@ from torch import nn
 from samparser_monai.errors import InputError
 
 
+class ValidationHandler(monai.handlers.ValidationHandler):
+    """Validate every ``interval`` epochs, and after the last one.
+
+    A training that is shorter than the interval ends with a model too.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._due), self)
+
+    def _due(self, engine: Engine, epoch: int) -> bool:
+        return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+
 class CheckpointSaver(monai.handlers.CheckpointSaver):
     """MONAI's saver, writing to a temporary name first and resuming its best score.
 
