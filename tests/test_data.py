@@ -240,6 +240,13 @@ def test_label_map_may_join_values_and_ignores_the_others(tmp_path: Path) -> Non
     assert set(np.unique(last["truth"])) == {0, 1}
 
 
+def test_organ_that_no_volume_shows_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut(tmp_path, blocks(tmp_path), {"liver": 1, "gallbladder": 7, "spleen": 3})
+    assert caplog.messages[-1] == "labels: gallbladder does not occur in the 1 volumes"
+
+
 def test_volumes_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = blocks(tmp_path)
     first = cut(tmp_path, item)
