@@ -33,8 +33,8 @@ def read_volume(path: str | Path) -> MetaTensor:
     except Exception as error:
         last = (str(error) or type(error).__name__).strip().splitlines()[-1]
         raise InputError(
-            f"{path} cannot be read as a volume ({last}): it is damaged or not a NIfTI file or "
-            "DICOM series; replace it"
+            f"{path} cannot be read as a volume ({last}): it is damaged, in colour, or not a "
+            "NIfTI file or DICOM series; replace it"
         ) from error
     if volume.ndim != 4 or len(volume) != 1:
         raise InputError(
