@@ -3,8 +3,11 @@
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 
 class InputError(ValueError):
@@ -17,6 +20,35 @@ def unknown(what: str, value: object, options: Iterable[object]) -> InputError:
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {what} {str(value)!r}{hint} (known: {', '.join(names)})")
+
+
+def at_least(least: float, **values: Any) -> None:
+    """Raise an InputError unless all values are numbers of at least ``least``.
+
+    Args:
+        least: where it is a whole number, they must be whole too.
+        **values: each under the name that the user knows it by.
+    """
+    kind, text = (int, "whole number") if isinstance(least, int) else (int | float, "number")
+    for name, value in values.items():
+        if not isinstance(value, kind) or not value >= least:
+            raise InputError(f"{name} must be a {text} of at least {least:g}, not {value!r}")
+
+
+def writable(argument: str, folder: str | Path) -> Path:
+    """Return a folder that files can be written to, made where it was not there.
+
+    Raises:
+        InputError: it cannot be written; ``argument`` is what it came from.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"{argument}={str(folder)!r} cannot be written ({error.strerror}): name another folder"
+        ) from error
+    return Path(folder)
 
 
 def root_cause(error: BaseException) -> InputError | None:

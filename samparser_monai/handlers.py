@@ -15,6 +15,20 @@ from torch import nn
 from samparser_monai.errors import InputError
 
 
+class ValidationHandler(monai.handlers.ValidationHandler):
+    """Validate every ``interval`` epochs, and after the last one.
+
+    A training that is shorter than the interval ends with a model too.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._due), self)
+
+    def _due(self, engine: Engine, epoch: int) -> bool:
+        return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+
 class CheckpointSaver(monai.handlers.CheckpointSaver):
     """MONAI's saver, writing to a temporary name first and resuming its best score.
 
@@ -79,16 +93,33 @@ class EarlyStop:
 
 
 class ModelLoader:
-    """Load a trained network before an evaluation.
+    """Load a trained network before an evaluation; whether it fits is told when this is built.
 
     Raises:
-        InputError: the file is missing.
+        InputError: the file is missing or damaged, or is of another network.
     """
 
     def __init__(self, load_path: str | Path, network: nn.Module) -> None:
         if not Path(load_path).is_file():
             raise InputError(f"{load_path} does not exist: train first, or name the model's file")
-        self.load_path, self.network = load_path, network
+        try:
+            weights = torch.load(load_path, map_location="cpu", weights_only=True, mmap=True)
+            weights = weights.get("model", weights)
+            found = {name: tensor.shape for name, tensor in weights.items()}
+        except Exception as error:
+            raise InputError(
+                f"{load_path} cannot be read ({type(error).__name__}): it is damaged, or no model "
+                "that a training saved; train again, or name the model's file"
+            ) from error
+        wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        wrong = [n for n in {**wanted, **found} if wanted.get(n) != found.get(n)]
+        if wrong:
+            raise InputError(
+                f"{load_path} does not fit this network: {len(wrong)} of its tensors are missing, "
+                f"too many or of another shape, the first is {wrong[0]!r}; give the backbone, "
+                "method and decoder with which it was trained"
+            )
+        self.weights, self.network = weights, network
 
     def attach(self, engine: Engine) -> None:
         """Listen to the evaluator."""
@@ -96,15 +127,7 @@ class ModelLoader:
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights, strictly."""
-        weights = torch.load(self.load_path, map_location="cpu", weights_only=True)
-        try:
-            self.network.load_state_dict(weights.get("model", weights))
-        except RuntimeError as error:
-            lines = str(error).splitlines()
-            raise InputError(
-                f"{self.load_path} does not fit this network ({lines[1].strip()[:120]}): give the "
-                "backbone, method and decoder with which it was trained"
-            ) from error
+        self.network.load_state_dict(self.weights)
 
 
 class EpochSeed:

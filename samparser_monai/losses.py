@@ -3,6 +3,8 @@
 from monai.losses import DiceLoss, FocalLoss
 from torch import Tensor, nn
 
+from samparser_monai.errors import at_least
+
 
 class BoxPromptLoss(nn.Module):
     """Binary cross entropy + Dice, + focal loss where a picture has many instances.
@@ -12,6 +14,7 @@ class BoxPromptLoss(nn.Module):
     """
 
     def __init__(self, focal: float = 0.0) -> None:
+        at_least(0.0, focal=focal)
         super().__init__()
         self.bce = nn.BCEWithLogitsLoss()
         self.dice = DiceLoss(sigmoid=True)

@@ -48,30 +48,52 @@ def loosen_boxes(boxes: Tensor, shift: Tensor, size: tuple[float, float]) -> Ten
     return torch.minimum((boxes + outward * shift).clamp(min=0), limit)
 
 
-def frame_scale(size: Sequence[int], frame: int) -> tuple[float, tuple[int, int]]:
-    """Return the factor from a picture (H, W) to a square frame, and the picture's size in it.
+def frame_scale(size: Sequence[int], frame: int) -> tuple[Tensor, tuple[int, int]]:
+    """Return the factors (4,) from XYXY boxes of a picture (H, W) to a square frame, and its size.
 
     As in SAM: the longest side becomes ``frame``, the rest of the square is padding at the right
-    and the bottom.
+    and the bottom. The other side is rounded to a pixel, so its factor is a little different.
     """
-    scale = frame / max(size)
-    height, width = (int(side * scale + 0.5) for side in size)
-    return scale, (height, width)
+    longest = frame / max(size)
+    height, width = (int(side * longest + 0.5) for side in size)
+    return torch.tensor([width / size[1], height / size[0]] * 2), (height, width)
 
 
-def into_frame(picture: Tensor, frame: int, *, area: bool = False) -> Tensor:
-    """Resize a picture (CxHxW) to the frame's longest side and pad with 0: Cx(frame)x(frame).
-
-    ``area`` averages (for masks: the share of each pixel that is covered).
-    """
+def into_frame(picture: Tensor, frame: int) -> Tensor:
+    """Resize a picture (CxHxW) to the frame's longest side and pad with 0: Cx(frame)x(frame)."""
     _, (height, width) = frame_scale(picture.shape[-2:], frame)
-    if area:
-        resized = F.interpolate(picture[None], (height, width), mode="area")[0]
-    else:
-        resized = F.interpolate(
-            picture[None], (height, width), mode="bilinear", antialias=True, align_corners=False
-        )[0]
+    resized = F.interpolate(
+        picture[None], (height, width), mode="bilinear", antialias=True, align_corners=False
+    )[0]
     return F.pad(resized, (0, frame - width, 0, frame - height))
+
+
+def coverage(masks: Tensor, frame: int, mask_size: int) -> Tensor:
+    """Return the share of each low-resolution pixel that masks cover: Nx(mask_size)x(mask_size).
+
+    The low-resolution pixels tile the frame, not the picture's own low-resolution size: the
+    rounding of that would shift a mask by up to half such a pixel against from_frame.
+
+    Args:
+        masks: NxHxW, of a picture.
+        frame: side of the model's square input.
+        mask_size: side of its low-resolution masks.
+    """
+    size = masks.shape[-2:]
+    _, inner = frame_scale(size, frame)
+    rows, columns = (
+        _overlap(side, side / inside * frame / mask_size, mask_size)
+        for side, inside in zip(size, inner, strict=True)
+    )
+    return rows @ masks.float() @ columns.T
+
+
+def _overlap(side: int, step: float, count: int) -> Tensor:
+    """Return the share of each of ``count`` intervals of length ``step`` in each of the pixels."""
+    edges, pixels = torch.arange(count + 1) * step, torch.arange(side + 1.0)
+    low = torch.maximum(edges[:-1, None], pixels[:-1])
+    high = torch.minimum(edges[1:, None], pixels[1:])
+    return (high - low).clamp(min=0) / step
 
 
 def from_frame(logits: Tensor, size: Sequence[int], frame: int) -> Tensor:

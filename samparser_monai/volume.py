@@ -15,8 +15,9 @@ from monai.inferers import Inferer
 from monai.transforms import Transform
 from torch import Tensor
 
+from samparser_monai.data.labels import Labels, organ_values
 from samparser_monai.data.volumes import check_same_grid, read_oriented
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, writable
 from samparser_monai.prompts import boxes_of, frame_scale, from_frame, instances_of, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 
@@ -35,9 +36,9 @@ class BoxPromptInferer(Inferer):
         labels: organ -> its value, or values of which the first is written.
     """
 
-    def __init__(self, frame: Backbone, labels: Mapping[str, int | Sequence[int]]) -> None:
+    def __init__(self, frame: Backbone, labels: Labels) -> None:
         self.frame = frame
-        self.labels = labels
+        self.labels = organ_values(labels)
         self.mean = torch.tensor(frame.mean).view(3, 1, 1)
         self.std = torch.tensor(frame.std).view(3, 1, 1)
 
@@ -58,10 +59,10 @@ class BoxPromptInferer(Inferer):
         size, device = tuple(picture.shape), next(network.parameters()).device
         image = (torch.as_tensor(picture).expand(3, *size) - self.mean) / self.std
         image = into_frame(image, self.frame.image_size)[None].to(device)
-        scaled = np.stack([box for _, box in boxes]) * frame_scale(size, self.frame.image_size)[0]
-        logits = network(image, [torch.from_numpy(scaled).float()])
+        scale, _ = frame_scale(size, self.frame.image_size)
+        logits = network(image, [torch.from_numpy(np.stack([box for _, box in boxes])) * scale])
         best, chosen = from_frame(logits, size, self.frame.image_size)[:, 0].max(0)
-        firsts = [v if isinstance(v, int) else v[0] for v in self.labels.values()]
+        firsts = [values[0] for values in self.labels.values()]
         values = torch.tensor([firsts[organ - 1] for organ, _ in boxes], dtype=torch.uint8)
         return torch.where(best.cpu() > 0, values[chosen.cpu()], 0).to(torch.uint8)
 
@@ -128,15 +129,7 @@ class SaveLabeld(Transform):
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.folder = Path(output_dir)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError as error:
-            raise InputError(
-                f"output_dir={str(output_dir)!r} cannot be written ({error.strerror}): "
-                "name another folder"
-            ) from error
+        self.folder = writable("output_dir", output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the item's label volume."""

@@ -1,6 +1,7 @@
 """CT volumes in the layouts that people have, split by patient."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from samparser_monai.errors import InputError
 
 Item = dict[str, Any]
 FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
+ENDINGS = (".nii", ".nii.gz")
 _LAYOUTS = (
     "images/ + labels/, imagesTr/ + labelsTr/ (with or without dataset.json), "
     "AbdomenCT-1K's *_0000.nii.gz beside their labels, or a MONAI datalist *.json"
@@ -33,13 +35,15 @@ def abdomen_ct_items(
         For ``train`` and ``validation`` the items {image, label, case, patient}.
 
     Raises:
-        InputError: no volumes, an image without its label or the reverse, too few patients.
+        InputError: no volumes, two of one case, an image without its label or the reverse, too
+            few patients.
     """
     root = Path(root)
     if not root.exists():
         raise InputError(f"dataset_dir={str(root)!r} does not exist: expected {_LAYOUTS}")
     datalist = root if root.is_file() else root / "dataset.json"
-    if datalist.is_file():
+    # nnU-Net's dataset.json describes the folders and lists nothing
+    if root.is_file() or (datalist.is_file() and '"training"' in datalist.read_text()):
         sections = _from_datalist(datalist)
         if sections["validation"]:
             return sections
@@ -79,12 +83,21 @@ def case_of(path: Path) -> str:
 
 def volumes_in(folder: Path) -> dict[str, Path]:
     """Return the volumes of a folder by case: NIfTI files, and folders (a DICOM series each)."""
-    return {
-        case_of(path): path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".")
-        and (path.is_dir() or path.name.endswith((".nii", ".nii.gz")))
-    }
+    return _by_case(p for p in folder.iterdir() if p.is_dir() or p.name.endswith(ENDINGS))
+
+
+def _by_case(paths: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(paths):
+        if path.name.startswith("."):
+            continue
+        if (case := case_of(path)) in found:
+            raise InputError(
+                f"{found[case]} and {path} are both case {case!r}: keep one, or name the volumes "
+                "in a datalist *.json"
+            )
+        found[case] = path
+    return found
 
 
 def _from_folders(root: Path) -> list[Item]:
@@ -93,10 +106,10 @@ def _from_folders(root: Path) -> list[Item]:
             if not (root / second).is_dir():
                 raise InputError(f"{root / first} has no {second}/ beside it: put the labels there")
             return _paired(volumes_in(root / first), volumes_in(root / second), root)
-    files = [p for p in sorted(root.rglob("*.nii.gz")) if not p.name.startswith(".")]
-    images = {case_of(p): p for p in files if p.name.endswith("_0000.nii.gz")}
-    labels = {case_of(p): p for p in files if not p.name.endswith("_0000.nii.gz")}
-    return _paired(images, labels if images else {}, root)
+    files = list(root.rglob("*.nii.gz"))
+    images = _by_case(p for p in files if p.name.endswith("_0000.nii.gz"))
+    labels = [p for p in files if images and not p.name.endswith("_0000.nii.gz")]
+    return _paired(images, _by_case(labels), root)
 
 
 def _paired(images: dict[str, Path], labels: dict[str, Path], root: Path) -> list[Item]:
@@ -124,10 +137,13 @@ def _from_datalist(path: Path) -> dict[str, list[Item]]:
             name: load_decathlon_datalist(str(path), True, key) if key in sections else []
             for name, key in (("train", "training"), ("validation", "validation"))
         }
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
-            f"{path} is not a MONAI datalist ({error}): it needs a list 'training'"
+            f"{path} is not a MONAI datalist ({error}): it needs a list 'training' of objects "
+            "with 'image' and 'label'"
         ) from error
+    if not any("label" in item for item in found["validation"]):
+        found["validation"] = []
     items = {name: [_checked(item, path) for item in found[name]] for name in found}
     if not items["train"]:
         raise InputError(f"{path} lists no training volumes: fill its list 'training'")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -14,12 +15,13 @@ from monai.data import Dataset
 from monai.transforms import Compose
 from tqdm.contrib.concurrent import thread_map
 
+from samparser_monai.data.labels import Labels, organ_values
 from samparser_monai.data.volumes import read_pair
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, at_least, writable
 from samparser_monai.prompts import instances_of
 
 Item = dict[str, Any]
-Labels = dict[str, int | Sequence[int]]
+log = logging.getLogger(__name__)
 
 
 class SliceDataset(Dataset):
@@ -47,8 +49,10 @@ class SliceDataset(Dataset):
         min_area: int = 100,
         min_volume: int = 1000,
     ) -> None:
-        folder = Path(cache_dir) / "slices"
-        folder.mkdir(parents=True, exist_ok=True)
+        at_least(0, min_area=min_area, min_volume=min_volume)
+        organ_values(labels)
+        folder = writable("cache_dir", cache_dir) / "slices"
+        folder.mkdir(exist_ok=True)
         cut = thread_map(
             lambda item: cut_volume(item, labels, folder),
             data,
@@ -65,6 +69,9 @@ class SliceDataset(Dataset):
                 f"no slice of {len(data)} volumes shows an organ of labels={dict(labels)} with "
                 f"min_area={min_area} and min_volume={min_volume}: compare them with the files"
             )
+        shown = {organ for item in self.data for organ in item["organs"]}
+        if absent := [organ for organ in labels if organ not in shown]:
+            log.warning("labels: %s does not occur in the %d volumes", ", ".join(absent), len(data))
 
 
 def _slices_of(folder: Path, min_area: int, min_volume: int) -> list[Item]:
@@ -125,7 +132,7 @@ def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
 
 def _organs_of(label: np.ndarray, labels: Labels) -> np.ndarray:
     organs = np.zeros(label.shape, dtype=np.uint8)
-    for place, values in enumerate(labels.values(), start=1):
+    for place, values in enumerate(organ_values(labels).values(), start=1):
         organs[np.isin(label, values)] = place
     return organs
 

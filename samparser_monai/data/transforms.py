@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable, Transform
+from monai.transforms import MapTransform, Randomizable, ScaleIntensityRanged, Transform
 from monai.utils import convert_to_tensor
 
 from samparser_monai.data.volumes import read_volume
+from samparser_monai.errors import InputError, at_least
 from samparser_monai.prompts import (
     boxes_of,
+    coverage,
     frame_scale,
     from_frame,
     instances_of,
@@ -29,6 +31,19 @@ class ReadVolumed(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Read the volumes of the item."""
         return {**data, **{key: read_volume(data[key]) for key in self.key_iterator(data)}}
+
+
+class Windowd(ScaleIntensityRanged):
+    """Map a window of intensities (lowest, highest), HU in CT, to 0 to 255; the rest is clipped.
+
+    Raises:
+        InputError: the window is not two numbers that rise.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Sequence[float]) -> None:
+        if np.shape(window) != (2,) or not window[0] < window[1]:
+            raise InputError(f"window={window} must be two numbers, the lower one first")
+        super().__init__(keys, *window, b_min=0.0, b_max=255.0, clip=True)
 
 
 class LoadSliced(Transform):
@@ -104,7 +119,7 @@ class IntoFramed(Transform):
         if "boxes" in data:
             item["boxes"] = data["boxes"] * frame_scale(size, self.frame)[0]
         if "label" in data:
-            item["label"] = into_frame(data["label"].float(), self.mask_size, area=True)[:, None]
+            item["label"] = coverage(data["label"], self.frame, self.mask_size)[:, None]
         return item
 
 
@@ -121,6 +136,7 @@ class LoosenBoxesd(Transform):
     """
 
     def __init__(self, distance: float, frame: int, seed: int = 0) -> None:
+        at_least(0.0, box_shift=distance)
         self.distance, self.frame, self.seed = distance, frame, seed
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:

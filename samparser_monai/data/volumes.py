@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
@@ -23,13 +24,17 @@ def read_volume(path: str | Path) -> MetaTensor:
     """
     if not Path(path).exists():
         raise InputError(f"{path} does not exist: correct the path")
+    if Path(path).is_dir():  # MONAI would read one series of several
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+        if len(series) > 1:
+            raise InputError(f"{path} holds {len(series)} DICOM series: give each its own folder")
     try:
         volume = LoadImage(ensure_channel_first=True)(str(path))
     except Exception as error:
         last = (str(error) or type(error).__name__).strip().splitlines()[-1]
         raise InputError(
-            f"{path} cannot be read as a volume ({last}): it is damaged or not a NIfTI file or "
-            "DICOM series; replace it"
+            f"{path} cannot be read as a volume ({last}): it is damaged, in colour, or not a "
+            "NIfTI file or DICOM series; replace it"
         ) from error
     if volume.ndim != 4 or len(volume) != 1:
         raise InputError(

@@ -1,6 +1,5 @@
 """Published weights: known by name, size, sha256 and source, fetched once, loaded strictly."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from samparser_monai.errors import InputError
-from samparser_monai.fetch import Source, cache_dir
+from samparser_monai.fetch import Source, cache_dir, sha256_of
 from samparser_monai.sam.tiny_vit import rename_published
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -55,12 +54,6 @@ class Checkpoint:
 
     weights: dict[str, Tensor]
     sha256: str
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def published(backbone: str) -> Path:
