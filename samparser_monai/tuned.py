@@ -42,6 +42,7 @@ def save_tuned(
     temporary = path.with_suffix(".part")
     text = {key: json.dumps(value, separators=(",", ":")) for key, value in metadata.items()}
     save_file(tensors, temporary, text)
+    temporary.chmod(0o644)  # safetensors lets nobody else read
     os.replace(temporary, path)
 
 
