@@ -1,6 +1,6 @@
 """Write docs/results.md from the result files under results/.
 
-    python scripts/make_tables.py
+python scripts/make_tables.py
 """
 
 import json
@@ -38,7 +38,9 @@ def _figures(run: dict, model: str, organs: list[str]) -> list[str]:
 
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "".join(held_out(path.parent) for path in sorted(ROOT.glob("results/*/about.json")))
+    return HEAD + "".join(
+        held_out(path.parent) for path in sorted(ROOT.glob("results/*/about.json"))
+    )
 
 
 if __name__ == "__main__":

@@ -160,13 +160,15 @@ def test_validation_asks_each_slice_with_the_same_boxes() -> None:
     assert 0 < moved.max() <= 100 * 128 / 1024  # a smaller frame takes its share
 
 
-def test_training_draws_follow_the_seed() -> None:
-    def draws(seed: int) -> list[torch.Tensor]:
-        loosen = RandLoosenBoxesd(distance=100, frame=128)
-        loosen.set_random_state(seed)
-        return [loosen(item())["boxes"] for _ in range(3)]
+def test_training_draws_new_boxes_in_every_epoch_and_follows_the_seed() -> None:
+    loosen = RandLoosenBoxesd(distance=100, frame=128)
 
-    first, again, other = draws(0), draws(0), draws(1)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    def draws(seed: int) -> list[torch.Tensor]:
+        loosen.set_random_state(seed)
+        return [loosen(item(n))["boxes"] for n in (0, 1)]
+
+    first, other = draws(0), draws(1)
+    backwards = [loosen.set_random_state(0)(item(n))["boxes"] for n in (1, 0)]
+    assert torch.equal(first[0], backwards[1]) and torch.equal(first[1], backwards[0])
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], other[0])
