@@ -6,15 +6,16 @@ of the decoder.
 """
 
 import errno
+import functools
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import ignite.distributed as idist
 import torch
@@ -22,15 +23,16 @@ from monai.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Subset
 from tqdm import tqdm
 
 from samparser_monai.data.collate import collate
-from samparser_monai.errors import InputError, unknown
+from samparser_monai.errors import InputError, at_least, unknown
 from samparser_monai.sam import SamNetwork
 
 log = logging.getLogger(__name__)
-Storage = Literal["float16", "float32"]
+HEADER = 256  # of a file, more than what safetensors writes
+Precision = Literal["float16", "bfloat16", "float32"]
 
 
 class FeatureLoader(DataLoader):
@@ -44,7 +46,11 @@ class FeatureLoader(DataLoader):
         network: after its method has been applied.
         cache_dir: of the entries; None to compute the prefix at every step.
         storage: of an entry: ``float16``, or ``float32`` for the very same numbers.
+        precision: of the prefix while filling: ``float32``, or ``bfloat16``, faster on a GPU.
         limit_gb: least recently used entries go when the cache grows larger than this.
+        fill_batch_size: pictures that one pass of the prefix takes.
+        views: with an augmentation, how many augmented views of a picture are cached, one after
+            the other in the epochs; each item gets its number as ``view``.
         shuffle: draw a new order in every epoch; EpochSeed says which.
         **options: of torch's DataLoader.
     """
@@ -54,38 +60,75 @@ class FeatureLoader(DataLoader):
         dataset: Dataset,
         network: SamNetwork,
         cache_dir: str | Path | None,
-        storage: Storage = "float16",
+        storage: Precision = "float16",
+        precision: Precision = "float32",
         limit_gb: float = 100.0,
+        fill_batch_size: int = 1,
+        views: int = 0,
         shuffle: bool = False,
         **options: Any,
     ) -> None:
+        at_least(0, views=views)
+        at_least(0.0, cache_limit_gb=limit_gb)
+        at_least(1, fill_batch_size=fill_batch_size)
+        if views:
+            items = [{**item, "view": n} for n in range(views) for item in dataset.data]
+            dataset = Dataset(items, dataset.transform)
         if cache_dir is not None and network.split is None:
-            log.info("this method leaves no part of the encoder untouched: nothing to cache")
+            _say_once(f"{network.method} leaves no part of the encoder untouched: nothing to cache")
         elif cache_dir is not None:
-            cache = FeatureCache(Path(cache_dir) / "features", storage, int(limit_gb * 1e9))
-            dataset = _CachedDataset(dataset, cache.fill(dataset, network), cache)
-        sampler: DistributedSampler = DistributedSampler(
-            dataset, idist.get_world_size(), idist.get_rank(), shuffle=shuffle
-        )
+            cache = FeatureCache(
+                Path(cache_dir) / "features", storage, precision, int(limit_gb * 1e9)
+            )
+            workers = options.get("num_workers", 0)
+            keys = cache.fill(dataset, network, fill_batch_size, workers)
+            dataset = _CachedDataset(dataset, keys, cache)
+        sampler = _ViewSampler(dataset, max(views, 1), shuffle)
         super().__init__(dataset, sampler=sampler, collate_fn=collate, **options)
 
 
+@functools.cache
+def _say_once(message: str) -> None:
+    log.info(message)
+
+
 class _CachedDataset(Dataset):
-    """The items of a dataset with ``features`` in place of the picture, where they are cached."""
+    """The items of a dataset with ``features`` in place of the picture.
+
+    A batch with a picture whose features have no room, or were damaged since, goes without any:
+    the network computes them.
+    """
 
     def __init__(self, dataset: Dataset, keys: list[str | None], cache: "FeatureCache") -> None:
-        items = [
-            item if key is None else {**item, "features": key}
-            for item, key in zip(dataset.data, keys, strict=True)
-        ]
-        super().__init__(items, dataset.transform)
-        self.cache = cache
+        super().__init__(dataset.data, dataset.transform)
+        self.keys, self.cache = keys, cache
 
-    def _transform(self, index: int) -> Any:
-        item = super()._transform(index)
-        if "features" in item:
-            item["features"] = self.cache.read(item["features"]).float()
-        return item
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        items = [dict(self.data[index]) for index in indices]
+        keys = [self.keys[index] for index in indices]
+        found = [self.cache.read(key) for key in keys if key is not None]
+        whole = [features.float() for features in found if features is not None]
+        if len(whole) == len(items):
+            for item, features in zip(items, whole, strict=True):
+                item["features"] = features
+        return [self.transform(item) for item in items]
+
+
+class _ViewSampler(DistributedSampler):
+    """Every picture once in an epoch, in the view whose turn it is; a share to each process."""
+
+    def __init__(self, dataset: Dataset, views: int, shuffle: bool) -> None:
+        self.pictures, self.views = len(dataset) // views, views
+        super().__init__(
+            Subset(dataset, range(self.pictures)),
+            idist.get_world_size(),
+            idist.get_rank(),
+            shuffle=shuffle,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch % self.views * self.pictures
+        return (first + index for index in super().__iter__())
 
 
 class FeatureCache:
@@ -94,51 +137,56 @@ class FeatureCache:
     Args:
         folder: of the entries; processes may share it.
         storage: data type of the entries.
+        precision: in which they are computed.
         limit: in bytes.
     """
 
-    def __init__(self, folder: Path, storage: Storage = "float16", limit: int = 10**11) -> None:
-        if storage not in get_args(Storage):
-            raise unknown("storage", storage, get_args(Storage))
+    def __init__(
+        self,
+        folder: Path,
+        storage: Precision = "float16",
+        precision: Precision = "float32",
+        limit: int = 10**11,
+    ) -> None:
+        for name, value, known in (
+            ("storage", storage, ("float16", "float32")),
+            ("precision", precision, ("float32", "bfloat16")),
+        ):
+            if value not in known:
+                raise unknown(name, value, known)
         self.folder, self.limit = folder, limit
-        self.dtype = getattr(torch, storage)
+        self.dtype, self.precision = getattr(torch, storage), getattr(torch, precision)
         folder.mkdir(parents=True, exist_ok=True)
 
     def key(self, pixels: Tensor, prefix: str) -> str:
         """Return the name of an entry: a hash of the preprocessed pixels and of the prefix."""
-        digest = hashlib.sha256(f"{prefix}/{self.dtype}/{tuple(pixels.shape)}".encode())
-        digest.update(pixels.contiguous().numpy().tobytes())
+        about = f"{prefix}/{self.precision}/{self.dtype}/{tuple(pixels.shape)}"
+        digest = hashlib.sha256(about.encode())
+        digest.update(pixels.contiguous().numpy().data)
         return digest.hexdigest()[:40]
 
     def path(self, key: str) -> Path:
         """Return the file of an entry."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def read(self, key: str) -> Tensor:
-        """Return an entry, Cxhxw, memory-mapped."""
-        with safe_open(self.path(key), framework="pt") as file:
-            return file.get_tensor("features")
-
-    def intact(self, key: str) -> bool:
-        """Tell whether an entry is there and its checksum is right; a damaged one is removed."""
+    def read(self, key: str) -> Tensor | None:
+        """Return an entry, Cxhxw, memory-mapped; None if it is gone or its checksum is wrong."""
         path = self.path(key)
-        if not path.exists():
-            return False
         try:
             with safe_open(path, framework="pt") as file:
-                known = (file.metadata() or {}).get("crc32")
-                intact = known == _checksum(file.get_tensor("features"))
+                features = file.get_tensor("features")
+                if (file.metadata() or {}).get("crc32") == _checksum(features):
+                    return features
+        except FileNotFoundError:
+            return None
         except (SafetensorError, OSError):
-            intact = False
-        if intact:
-            os.utime(path)  # it was used: the least recently used entries go first
-        else:
-            log.warning("%s is damaged: it is computed again", path)
-            path.unlink(missing_ok=True)
-        return intact
+            pass
+        log.warning("%s is damaged: it is computed again", path)
+        path.unlink(missing_ok=True)
+        return None
 
-    def write(self, key: str, features: Tensor) -> None:
-        """Store an entry under a temporary name, then rename it.
+    def write(self, key: str, features: Tensor) -> Path:
+        """Store an entry under a temporary name, then rename it; return its file.
 
         Raises:
             InputError: the disk is full; what was stored before can be used.
@@ -160,40 +208,53 @@ class FeatureCache:
             ) from error
         finally:
             Path(temporary).unlink(missing_ok=True)
+        return path
 
-    def fill(self, dataset: Dataset, network: SamNetwork) -> list[str | None]:
+    def fill(
+        self, dataset: Dataset, network: SamNetwork, batch_size: int = 1, workers: int = 0
+    ) -> list[str | None]:
         """Compute what is missing and return the key to each item; None where it has no room.
 
         With several processes each computes its share of the items.
         """
         prefix = prefix_hash(network)
         rank, world = idist.get_rank(), idist.get_world_size()
-        keys: dict[int, str | None] = {}
+        share = range(rank, len(dataset), world)
+        pictures = DataLoader(
+            Subset(dataset, share), batch_size, num_workers=workers, collate_fn=_pictures
+        )
+        keys: list[str | None] = []
         room = self.limit // world
-        for index in tqdm(
-            range(rank, len(dataset), world), "features", unit="picture", disable=rank > 0
-        ):
-            image = torch.as_tensor(dataset[index]["image"])
-            key = self.key(image, prefix)
-            if not self.intact(key) and room > 0:
-                self._compute(key, image, network, len(dataset) if index == rank else 0)
-            stored = self.path(key).exists()
-            room -= self.path(key).stat().st_size if stored else 0
-            keys[index] = key if stored else None
+        stored = self._evict(self.limit)
+        size = 0  # of an entry, known after the first
+        with tqdm(total=len(share), desc="features", unit="picture", disable=rank > 0) as bar:
+            for images in pictures:
+                wanted = [self.key(image, prefix) for image in images]
+                found = {key: self.path(key) for key in wanted if self.read(key) is not None}
+                room -= sum(_use(path) for path in found.values())
+                missing = [n for n, key in enumerate(wanted) if key not in found]
+                if missing and room > size:
+                    computed = self._compute(images[missing], network)
+                    if not size:
+                        size = computed[0].numel() * self.dtype.itemsize + HEADER
+                        self._announce(len(dataset), size)
+                    for n, features in zip(missing[: room // size], computed, strict=False):
+                        if stored + size > self.limit:
+                            stored = self._evict(self.limit - size)
+                        found[wanted[n]] = self.write(wanted[n], features)
+                        room, stored = room - size, stored + size
+                keys += [key if key in found else None for key in wanted]
+                bar.update(len(wanted))
         if world > 1:
             shares: list[Any] = [None] * world
             torch.distributed.all_gather_object(shares, keys)
-            keys = {index: key for share in shares for index, key in share.items()}
-        return [keys[index] for index in range(len(dataset))]
+            keys = [shares[n % world][n // world] for n in range(len(dataset))]
+        return keys
 
-    def _compute(self, key: str, image: Tensor, network: SamNetwork, announced: int) -> None:
+    def _compute(self, images: Tensor, network: SamNetwork) -> Tensor:
         device = next(network.parameters()).device
-        features = network.features(image[None].to(device))[0]
-        size = features.numel() * self.dtype.itemsize
-        if announced:
-            self._announce(announced, size)
-        self._evict(self.limit - size)
-        self.write(key, features)
+        with torch.autocast(device.type, self.precision, self.precision != torch.float32):
+            return network.features(images.to(device))
 
     def _announce(self, count: int, size: int) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -202,14 +263,16 @@ class FeatureCache:
             *(count, size / 1e6, count * size / 1e9, self.folder, free / 1e9),
         )
 
-    def _evict(self, limit: int) -> None:
+    def _evict(self, limit: int) -> int:
+        """Remove what was used longest ago until the rest fits; return the size of the rest."""
         entries = [(p, p.stat()) for p in self.folder.glob("*/*.safetensors")]
         total = sum(state.st_size for _, state in entries)
         for path, state in sorted(entries, key=lambda entry: entry[1].st_mtime):
             if total <= limit:
-                return
+                break
             path.unlink(missing_ok=True)
             total -= state.st_size
+        return total
 
 
 def prefix_hash(network: SamNetwork) -> str:
@@ -221,9 +284,19 @@ def prefix_hash(network: SamNetwork) -> str:
     for name, tensor in state.items():
         if id(tensor) not in tuned:
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
+def _use(path: Path) -> int:
+    """Mark an entry as used, for the least recently used go first; return its size."""
+    os.utime(path)
+    return path.stat().st_size
+
+
+def _pictures(items: list[Any]) -> Tensor:
+    return torch.stack([torch.as_tensor(item["image"]) for item in items])
+
+
 def _checksum(tensor: Tensor) -> str:
-    return format(zlib.crc32(tensor.contiguous().numpy().tobytes()), "08x")
+    return format(zlib.crc32(tensor.contiguous().numpy().data), "08x")

@@ -1,11 +1,16 @@
 """The cache of the frozen prefix: exact, never stale, never damaged."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import read_json, run
 from monai.data import Dataset
+from monai.transforms import Transform
 
 from samparser_monai.features import FeatureCache, FeatureLoader, prefix_hash
 from samparser_monai.methods import coefficients, decoder_only
@@ -23,17 +28,21 @@ def pictures() -> Dataset:
     return Dataset([{"image": torch.randn(3, 128, 128, generator=generator)} for _ in range(4)])
 
 
-def train(cached: bool, storage: str, dataset: Path, overrides: dict, root: Path) -> dict:
+AUGMENTATION = [
+    {"_target_": "RandFlipd", "keys": ["image", "truth"], "prob": 0.5, "spatial_axis": 1},
+    {"_target_": "RandGaussianNoised", "keys": "image", "prob": 1.0, "std": 5.0},
+]
+
+
+def train(dataset: Path, root: Path, **overrides: object) -> dict:
     run(
         "train",
         "train",
         run_id="training",
         **overrides,
-        cache_features=cached,
         dataset_dir=str(dataset),
         output_dir=str(root / "eval"),
         ckpt_dir=str(root / "models"),
-        **{"train#dataloader#storage": storage, "validate#dataloader#storage": storage},
     )
     return {
         **torch.load(root / "models" / "model.pt", weights_only=True),
@@ -41,15 +50,38 @@ def train(cached: bool, storage: str, dataset: Path, overrides: dict, root: Path
     }
 
 
-@pytest.mark.parametrize(("storage", "tolerance"), [("float32", 1e-5), ("float16", 1e-2)])
+@pytest.mark.parametrize(
+    ("storage", "tolerance", "augmented"),
+    [
+        ("float32", 1e-5, {}),
+        ("float16", 1e-2, {}),
+        ("float32", 1e-5, {"augmentation": AUGMENTATION, "views": 2}),
+    ],
+)
 def test_training_is_the_same_with_and_without(
-    storage: str, tolerance: float, dataset: Path, overrides: dict, tmp_path: Path
+    storage: str,
+    tolerance: float,
+    augmented: dict,
+    dataset: Path,
+    overrides: dict,
+    tmp_path: Path,
 ) -> None:
-    with_cache = train(True, storage, dataset, overrides, tmp_path / "with")
-    assert list((tmp_path / "cache" / "features").rglob("*.safetensors"))
-    without = train(False, storage, dataset, overrides, tmp_path / "without")
+    overrides |= {"cache_storage": storage, **augmented}
+    with_cache = train(dataset, tmp_path / "with", **overrides)
+    pictures = 12 * augmented.get("views", 1) + 6  # of training, and of validation
+    assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == pictures
+    without = train(dataset, tmp_path / "without", **overrides, cache_features=False)
     for name, tensor in without.items():
         torch.testing.assert_close(with_cache[name], tensor, rtol=tolerance, atol=tolerance)
+
+
+def test_augmentation_without_views_is_not_cached_and_changes_the_training(
+    dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    plain = train(dataset, tmp_path / "plain", **overrides, cache_features=False)
+    other = train(dataset, tmp_path / "other", **overrides, augmentation=AUGMENTATION)
+    assert not torch.equal(plain["loss"], other["loss"])
+    assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == 6  # validation
 
 
 def test_entries_are_the_prefix(network: SamNetwork, pictures: Dataset, tmp_path: Path) -> None:
@@ -90,20 +122,91 @@ def test_key_does_not_follow_what_is_tuned(network: SamNetwork) -> None:
     assert prefix_hash(network) == before
 
 
+def test_views_take_turns(network: SamNetwork, pictures: Dataset, tmp_path: Path) -> None:
+    class Shifted(Transform):
+        def __call__(self, item: dict) -> dict:
+            return {**item, "image": item["image"] + item.get("view", 0)}
+
+    dataset = Dataset(pictures.data, Shifted())
+    loader = FeatureLoader(dataset, network, tmp_path, "float32", views=2, batch_size=4)
+    for epoch in range(3):
+        loader.sampler.set_epoch(epoch)
+        (batch,) = loader
+        shifted = torch.stack([item["image"] + epoch % 2 for item in pictures.data])
+        expected = network.features(shifted)
+        torch.testing.assert_close(batch["features"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_pictures_without_room_are_computed_at_every_step(
+    batch_size: int, network: SamNetwork, pictures: Dataset, tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path / "features")
+    (key,) = cache.fill(Dataset(pictures.data[:1]), network)
+    room = 2.5 * cache.path(key).stat().st_size / 1e9
+    loader = FeatureLoader(
+        pictures, network, tmp_path, limit_gb=room, fill_batch_size=batch_size, batch_size=2
+    )
+    first, second = loader
+    assert "features" in first and "features" not in second
+    assert second["image"].shape == (2, 3, 128, 128)
+    assert len(list(cache.folder.rglob("*.safetensors"))) == 2
+
+
+def test_least_recently_used_entries_go(
+    network: SamNetwork, pictures: Dataset, tmp_path: Path
+) -> None:
+    old, used, *_ = FeatureCache(tmp_path).fill(Dataset(pictures.data[:2]), network)
+    size = FeatureCache(tmp_path).path(old).stat().st_size
+    os.utime(FeatureCache(tmp_path).path(old), (0, 0))
+    small = FeatureCache(tmp_path, limit=int(2.5 * size))
+    keys = small.fill(Dataset(pictures.data[1:3]), network)
+    assert keys[0] == used and None not in keys
+    assert {path.stem for path in tmp_path.rglob("*.safetensors")} == set(keys)
+
+
+FILL = """
+import sys, time, torch
+from pathlib import Path
+from monai.data import Dataset
+from samparser_monai.features import FeatureCache
+from samparser_monai.methods import coefficients
+from samparser_monai.sam import build
+generator = torch.Generator().manual_seed(0)
+images = [{"image": torch.randn(3, 128, 128, generator=generator)} for _ in range(8)]
+FeatureCache(Path(sys.argv[1])).fill(Dataset(images, lambda i: time.sleep(0.2) or i),
+                                     coefficients(build("tiny")))
+"""
+
+
+def test_killed_filling_leaves_whole_entries_beside_another(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FILL, str(tmp_path)]
+    killed, other = (subprocess.Popen(command) for _ in range(2))
+    while not list(tmp_path.rglob("*.safetensors")):
+        assert killed.poll() is None and other.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    assert killed.wait() and other.wait() == 0
+    entries = list(tmp_path.rglob("*.safetensors"))
+    assert len(entries) == 8
+    assert all(FeatureCache(tmp_path).read(path.stem) is not None for path in entries)
+
+
 @pytest.mark.parametrize("place", [0, 0.5, -1])
 def test_damaged_entry_is_computed_again(
     place: float, network: SamNetwork, pictures: Dataset, tmp_path: Path
 ) -> None:
-    cache = FeatureCache(tmp_path)
-    key = cache.fill(pictures, network)[0]
-    path = cache.path(key)
+    cache = FeatureCache(tmp_path / "features")
+    loader = FeatureLoader(pictures, network, tmp_path)
+    path = cache.path(cache.fill(pictures, network)[0])
     whole = path.read_bytes()
     at = int(place * len(whole)) if place == 0.5 else int(place)
     broken = bytearray(whole)
     broken[at] ^= 1
     path.write_bytes(broken)
-    assert not cache.intact(key)
-    cache.fill(pictures, network)
+    assert ["features" in batch for batch in loader] == [False, True, True, True]
+    path.write_bytes(broken)
+    FeatureLoader(pictures, network, tmp_path)
     assert path.read_bytes() == whole
 
 
@@ -125,4 +228,4 @@ def test_full_disk_is_one_clear_error_and_leaves_the_rest(
     with pytest.raises(InputError, match=r"disk of cache_dir=.* is full: free some space"):
         cache.fill(pictures, network)
     entries = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(entries) == 2 and all(cache.intact(path.stem) for path in entries)
+    assert len(entries) == 2 and all(cache.read(path.stem) is not None for path in entries)

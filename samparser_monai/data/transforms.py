@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable, ScaleIntensityRanged, Transform
+from monai.transforms import Compose, MapTransform, Randomizable, ScaleIntensityRanged, Transform
 from monai.utils import convert_to_tensor
 
 from samparser_monai.data.volumes import read_volume
@@ -141,29 +141,57 @@ class LoosenBoxesd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Loosen the boxes of the item."""
-        name = f"{self.seed}/{data['case']}/{data['slice']}"
-        digest = hashlib.sha256(name.encode()).digest()
-        random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        random = np.random.default_rng(seed_of(self.seed, data))
         boxes = data["boxes"]
         drawn = random.uniform(0, self.distance * self.frame / 1024, boxes.shape)
         _, size = frame_scale(data["size"], self.frame)
         return {**data, "boxes": loosen_boxes(boxes, torch.from_numpy(drawn).to(boxes), size)}
 
 
-class RandLoosenBoxesd(LoosenBoxesd, Randomizable):
-    """The same with new boxes in every epoch, as the paper trains: 0 to 20 pixels.
+class EpochSeeded(Randomizable):
+    """What MONAI seeds at the start of an epoch; its draw does not depend on the items' order."""
 
-    MONAI seeds it at the start of an epoch; within one, the draw does not depend on the order of
-    the items or on the process that asks.
-    """
+    seed = 0
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> "RandLoosenBoxesd":
+    ) -> "EpochSeeded":
         """Take the seed of an epoch."""
         super().set_random_state(seed, state)
         self.seed = int(self.R.randint(2**31))
         return self
+
+
+class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
+    """The same with new boxes in every epoch, as the paper trains: 0 to 20 pixels."""
+
+
+class RandAugmentd(EpochSeeded, Transform):
+    """Augment the picture and its truth, before its instances are taken.
+
+    An item with a ``view`` is augmented in the same way whenever that view is asked for, so that
+    its features can be cached; any other anew in every epoch.
+
+    Args:
+        transforms: MONAI's dictionary transforms of ``image`` (CxHxW) and ``truth`` (1xHxW).
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = Compose(transforms)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Augment the item."""
+        seed = seed_of(data.get("view", self.seed), data)
+        self.transforms.set_random_state(seed % 2**32)
+        item = {"image": data["image"], "truth": torch.as_tensor(data["truth"])[None]}
+        item = self.transforms(item)
+        return {**data, "image": item["image"], "truth": np.asarray(item["truth"])[0]}
+
+
+def seed_of(seed: int, data: Mapping[Hashable, Any]) -> int:
+    """Return a seed of 64 bits for an item that has a case and a slice."""
+    name = f"{seed}/{data['case']}/{data['slice']}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 class FromFramed(MapTransform):
