@@ -1,5 +1,6 @@
 """The network: SAM's own numbers, whichever way they are computed."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from monai.transforms import Compose, RepeatChanneld
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
+from segment_anything.modeling.image_encoder import Attention
 
 from samparser_monai.data import SliceDataset, abdomen_ct_items, collate
 from samparser_monai.data.demonstration import fetch_demonstration
@@ -21,6 +23,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients, count_trainable, decoder_only, parameter_groups
 from samparser_monai.metrics import OrganDice
 from samparser_monai.sam import BACKBONES, architecture, build
+from samparser_monai.sam.relative_attention import fuse_attention
 from samparser_monai.spectrum import coefficients_of, decompose
 
 
@@ -157,3 +160,22 @@ def test_names_and_shapes_are_stock_sams() -> None:
         stock, ours = sam_model_registry["vit_b"](), architecture("vit_b")
     shapes = [{n: t.shape for n, t in network.state_dict().items()} for network in (stock, ours)]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("size", [(14, 14), (64, 64), (5, 3)])
+@pytest.mark.parametrize("width", [16, 24])
+def test_fused_attention_is_sams(size: tuple[int, int], width: int) -> None:
+    stock = Attention(width, num_heads=2, use_rel_pos=True, input_size=size).double()
+    x = torch.randn(2, *size, width, dtype=torch.float64, requires_grad=True)
+    for parameter in stock.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    fused = copy.deepcopy(stock)
+    fuse_attention(fused)
+    results = []
+    for attention in (stock, fused):
+        found = attention(x)
+        results.append(
+            [found, *torch.autograd.grad(found.sin().sum(), [x, *attention.parameters()])]
+        )
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
