@@ -29,7 +29,7 @@ from samparser_monai.data.transforms import IntoFramed
 from samparser_monai.features import FeatureCache
 from samparser_monai.losses import BoxPromptLoss
 from samparser_monai.sam import SamNetwork, architecture, backbone_named
-from samparser_monai.volume import BoxPromptInferer
+from samparser_monai.volume import VolumeInferer
 
 ROWS = (  # method, whether its features are cached, repeats
     ("coefficients", True, 9),
@@ -128,7 +128,7 @@ def inference(name: str) -> dict[str, Any]:
     volume.meta = {"original_affine": np.eye(4), "filename_or_obj": "synthetic"}
     corner = (60, 60, 0, 200, 200, slices - 1)
     prompts = [{"label": organ, "box": [*corner]} for organ in organs]
-    inferer = BoxPromptInferer(backbone, organs)
+    inferer = VolumeInferer(backbone, organs)
     frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
     pictures = [frame({"image": volume[0, :, :, :, k].expand(3, -1, -1)}) for k in range(slices)]
     with torch.no_grad():
