@@ -1,7 +1,5 @@
 """Label volumes as files, in the geometry of their source."""
 
-import os
-import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,14 @@ import numpy as np
 from monai.transforms import Transform
 
 from samparser_monai.errors import writable
+from samparser_monai.files import replacing
 
 
 class SaveLabeld(Transform):
-    """Write the label volume ``pred`` of an item in the geometry of its source file.
+    """Write the label volume ``pred`` of an item as ``<case>.nii.gz`` on its source's grid.
 
     Args:
-        output_dir: for <case>.nii.gz; each is written to a temporary name, then renamed.
+        output_dir: of the files; each is written to a temporary name, then renamed.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
@@ -35,12 +34,6 @@ class SaveLabeld(Transform):
             label = nib.Nifti1Image(values.reshape(like.shape), like.affine, header)
         else:
             label = nib.Nifti1Image(values, data["image"].meta["original_affine"])
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".nii.gz", prefix=".part")
-        os.close(handle)
-        try:
+        with replacing(self.folder / f"{data['case']}.nii.gz") as temporary:
             nib.save(label, temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, self.folder / f"{data['case']}.nii.gz")
-        finally:
-            Path(temporary).unlink(missing_ok=True)
         return dict(data)

@@ -144,6 +144,12 @@ class TargetReader:
 
     def _add_box(self, found: list[Target], prompt: Prompt) -> None:
         low, high = self.voxel_box(prompt)
+        if low[0] == high[0] or low[1] == high[1]:
+            raise InputError(
+                f"{self.volume.meta['filename_or_obj']}: box={prompt['box']} of "
+                f"{prompt['label']!r} lies across the slices: choose the plane of the slices by "
+                "--plane axial, coronal or sagittal, or widen the box"
+            )
         box = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32) * self.scale
         if low[2] < high[2]:
             found.append(Target(prompt["label"], span=(low[2], high[2]), box=box))

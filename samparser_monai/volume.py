@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import collate_meta_tensor_fn
 from monai.inferers import Inferer
 from monai.transforms import Orientation
 from torch import Tensor
@@ -70,7 +71,7 @@ class VolumeSession:
         self.labels = organ_values(labels)
         axcodes = PLANES[plane_of(volume) if plane == "acquisition" else plane]
         self.view = Orientation(axcodes, labels=None)(volume)
-        self.size = (self.view.shape[2], self.view.shape[1])
+        self.size, self.depth = (self.view.shape[2], self.view.shape[1]), self.view.shape[3]
         self.device = next(network.parameters()).device
         self.targets = TargetReader(volume, self.view, labels, backbone.image_size)
         self.features = lru_cache(kept)(self._features)
@@ -195,6 +196,11 @@ class Segmentation:
             view[0, :, :, k] = torch.where(best > 0, values[organ], 0).T.to(torch.uint8)
         return Orientation(axcodes_of(self.session.volume), labels=None)(view)
 
+    def into_view(self, volume: MetaTensor) -> np.ndarray:
+        """Return a volume on the source's grid as CxRxS: columns, rows and slices of pictures."""
+        view = Orientation(axcodes_of(self.session.view), labels=None)(volume)
+        return view[0].cpu().numpy()
+
     def table(self) -> list[dict[str, Any]]:
         """Return a row to an organ that was found: organ, slices, predicted IoU (mean)."""
         rows = []
@@ -225,6 +231,7 @@ class VolumeInferer(Inferer):
     ) -> None:
         self.backbone, self.labels, self.plane = backbone, organ_values(labels), plane
         self.propagate, self.kept = propagate, kept
+        self.found: list[Segmentation] = []  # by the last call
         if plane not in (*PLANES, "acquisition"):
             raise unknown("plane", plane, (*PLANES, "acquisition"))
 
@@ -240,11 +247,11 @@ class VolumeInferer(Inferer):
         **_: Any,
     ) -> Tensor:
         """Return label volumes Bx1xXxYxZ for windowed volumes (0 to 255) and their prompts."""
-        found = [
-            self.session(volume, network).segment(asked, self.propagate).labels()
+        self.found = [
+            self.session(volume, network).segment(asked, self.propagate)
             for volume, asked in zip(inputs, prompts, strict=True)
         ]
-        return torch.stack(found)
+        return collate_meta_tensor_fn([found.labels() for found in self.found])
 
 
 def plane_of(volume: MetaTensor) -> str:

