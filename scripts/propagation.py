@@ -58,28 +58,21 @@ def parts_of(label: MetaTensor) -> list[tuple[str, np.ndarray]]:
     return found
 
 
-def span(mask: np.ndarray, axis: int) -> tuple[int, int]:
-    """Return the first and the last place of a mask along an axis."""
-    places = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis)))
-    return int(places[0]), int(places[-1])
-
-
-def box_of(organ: str, mask: np.ndarray) -> dict[str, Any]:
-    """Return the prompt of a mask's tight box."""
-    low, high = zip(*(span(mask, axis) for axis in range(3)), strict=True)
-    return {"label": organ, "box": [*low, *high]}
+def box_of(organ: str, mask: np.ndarray, k: int | None = None) -> dict[str, Any]:
+    """Return the prompt of the tight box of a mask, XxYxZ, or XxY on slice ``k``."""
+    places = np.argwhere(mask)
+    if k is not None:
+        places = np.c_[places, np.full(len(places), k)]
+    return {"label": organ, "box": [*places.min(0).tolist(), *places.max(0).tolist()]}
 
 
 def every_slice(parts: list[tuple[str, np.ndarray]]) -> Prompts:
     """Return a box to each piece on each slice."""
     found = []
     for organ, mask in parts:
-        for k in range(span(mask, 2)[0], span(mask, 2)[1] + 1):
+        for k in np.flatnonzero(mask.any((0, 1))).tolist():
             numbered, count = ndimage.label(mask[..., k], np.ones((3, 3)))
-            for n in range(1, count + 1):
-                piece = np.zeros_like(mask)
-                piece[..., k] = numbered == n
-                found.append(box_of(organ, piece))
+            found += [box_of(organ, numbered == n, k) for n in range(1, count + 1)]
     return [p for p in found if all(p["box"][axis] < p["box"][3 + axis] for axis in (0, 1))]
 
 
@@ -89,10 +82,8 @@ def slices_of(parts: list[tuple[str, np.ndarray]], count: int) -> Prompts:
     for organ, mask in parts:
         shown = np.flatnonzero(mask.any((0, 1)))
         for n in range(count):
-            one = np.zeros_like(mask)
-            k = shown[int((n + 0.5) / count * len(shown))]
-            one[..., k] = mask[..., k]
-            found.append(box_of(organ, one))
+            k = int(shown[int((n + 0.5) / count * len(shown))])
+            found.append(box_of(organ, mask[..., k], k))
     return found
 
 
@@ -131,6 +122,7 @@ def measure(
             one = found == LABELS[organ]
             other = np.any([mask for name, mask in parts if name == organ], axis=0)
             result[way][organ] = round(200 * (one & other).sum() / (one.sum() + other.sum()), 2)
+        tqdm.write(f"{item['case']}: {way}: {result[way]}")
     return result
 
 

@@ -15,6 +15,7 @@ ALLOWED = {  # room -> rooms that it may import
     "prompt_files": set(),
     "losses": set(),
     "metrics": set(),
+    "scores": set(),
     "sam": {"fetch"},
     "methods": {"spectrum"},
     "data": {"prompts", "prompt_files", "fetch"},
