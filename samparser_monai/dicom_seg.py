@@ -53,7 +53,8 @@ class SaveSegd(Transform):
         from pydicom.sr.codedict import codes
 
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(source))
-        numbered, segments = np.zeros_like(values), []
+        numbered = np.zeros_like(values)
+        segments: list[Any] = []
         for organ, (value, *_) in self.labels.items():
             if (values == value).any():
                 number = len(segments) + 1

@@ -17,6 +17,8 @@ def held_out(folder: Path) -> str:
     """Return the table of runs that were evaluated on the same held-out cases."""
     about = json.loads((folder / "about.json").read_text())
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("run_*.json"))]
+    if "cases" in runs[0]:
+        return few_prompts(about, runs)
     runs.sort(key=lambda run: run["tuned"]["mean"])
     organs = [name for name in runs[0]["tuned"] if name != "mean"]
     columns = ["what trains", "numbers", *organs, "mean", "mean 3-D"]
@@ -25,6 +27,27 @@ def held_out(folder: Path) -> str:
     for run in runs:
         count = run["encoder_trainable"] + run["decoder_trainable"]
         rows.append([run["name"], f"{count:,}", *_figures(run, "tuned", organs)])
+    return _section(about, columns, rows)
+
+
+def few_prompts(about: dict, runs: list[dict]) -> str:
+    """Return the table of what few prompts make of volumes, see scripts/propagation.py."""
+    keys = [
+        (run, case, organ) for run in runs for case in run["cases"] for organ in _organs(run, case)
+    ]
+    columns = ["prompts", *(f"{run['name']}: {case}, {organ}" for run, case, organ in keys)]
+    ways = list(runs[0]["cases"][keys[0][1]])
+    rows = [
+        [way, *(f"{r['cases'][case][way][organ]:.1f}" for r, case, organ in keys)] for way in ways
+    ]
+    return _section(about, columns, rows)
+
+
+def _organs(run: dict, case: str) -> list[str]:
+    return list(next(iter(run["cases"][case].values())))
+
+
+def _section(about: dict, columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = "\n".join(f"- {key}: {value}" for key, value in about["facts"].items())

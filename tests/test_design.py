@@ -25,6 +25,7 @@ ALLOWED = {  # room -> rooms that it may import
     "propagation": {"targets", "volume"},
     "files": set(),
     "saving": {"files"},
+    "dicom_seg": {"data", "files"},
     "page": {"files"},
     "batch": {"data", "files", "page", "volume"},
     "handlers": set(),
