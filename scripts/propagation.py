@@ -42,9 +42,10 @@ class Session(VolumeSession):
 
     def _features(self, k: int) -> torch.Tensor:
         key = self.cache.key(self.picture(k).contiguous(), self.prefix)
-        if not self.cache.intact(key):
-            self.cache.write(key, super()._features(k)[0])
-        return self.cache.read(key)[None].float()
+        found = self.cache.read(key)
+        if found is None:
+            self.cache.write(key, found := super()._features(k)[0])
+        return found[None].float()
 
 
 def parts_of(label: MetaTensor) -> list[tuple[str, np.ndarray]]:
