@@ -4,7 +4,11 @@ OPTIONS ?=
 # Threads that wait should not spin: on a busy machine that costs a training nine tenths of its speed.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: train test test-download check clean
+LABEL = .venv-label/bin
+BUNDLE = samparser_ct_abdomen_segmentation
+DEMO = build/label_demo
+
+.PHONY: train test test-download check bundle label label-demo test-label clean
 
 train: .venv/installed
 	$(BIN)/python scripts/fetch.py mobile_sam demonstration_ct
@@ -22,6 +26,23 @@ check: .venv/tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+bundle: .venv/installed
+	$(BIN)/python scripts/make_bundle.py $(OPTIONS)
+
+label: .venv-label/installed
+
+label-demo: .venv-label/installed $(DEMO)/$(BUNDLE)
+	$(LABEL)/python $(DEMO)/$(BUNDLE)/label_app/serve.py --studies $(DEMO)/studies $(OPTIONS)
+
+test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
+	$(LABEL)/python -m pytest -m server tests/label
+
+# The server's own copy, which trainings add to; `make bundle` leaves it alone.
+$(DEMO)/$(BUNDLE): | bundle
+	$(BIN)/python scripts/fetch.py demonstration_ct
+	$(BIN)/python scripts/label_studies.py $(DEMO)/studies
+	cp -r build/$(BUNDLE) $@
+
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
@@ -32,5 +53,14 @@ check: .venv/tested
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+.venv-label/installed: bundle/monailabel/requirements.txt .venv/installed
+	test -d .venv-label || $(PYTHON) -m venv .venv-label
+	$(BIN)/uv pip install --python $(LABEL)/python --no-deps --requirement $<
+	touch $@
+
+.venv-label/tested: bundle/monailabel/requirements-test.txt .venv-label/installed
+	$(BIN)/uv pip install --python $(LABEL)/python --no-deps --requirement $<
+	touch $@
+
 clean:
-	rm -rf .venv eval models build *.egg-info
+	rm -rf .venv .venv-label eval models build *.egg-info

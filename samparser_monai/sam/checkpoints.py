@@ -57,13 +57,16 @@ class Checkpoint:
 
 
 def published(backbone: str) -> Path:
-    """Return the path of a backbone's published weights in the cache folder, verified.
+    """Return the path of a backbone's published weights, verified.
+
+    A bundle carries them in its ``models/``, beside this package; else they are in the cache folder.
 
     Raises:
         InputError: the file is not there, or is not the published one.
     """
     source = WEIGHTS[backbone]
-    path = cache_dir() / source.name
+    carried = Path(__file__).parents[2] / "models" / source.name
+    path = carried if carried.exists() else cache_dir() / source.name
     if not path.exists():
         raise InputError(
             f"backbone={backbone!r} needs {path}, which is not there: "

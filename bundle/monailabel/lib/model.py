@@ -1,0 +1,124 @@
+"""The bundle's network, and the tuned parts that it can answer with."""
+
+import json
+import logging
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from samparser_monai.errors import unknown
+from samparser_monai.handlers import ModelLoader
+from samparser_monai.report import write_json
+from samparser_monai.tuned import load_tuned, read_tuned, save_tuned, tuned_names
+
+log = logging.getLogger(__name__)
+LATEST, START = "latest", "start"
+
+
+class Versions:
+    """The tuned parts of a bundle, a file each, and the order in which trainings made them.
+
+    Args:
+        bundle: its folder; the parts lie in ``models/tuned``. ``start`` is ``models/model.pt``.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        self.folder = bundle / "models" / "tuned"
+        self.index = self.folder / "versions.json"
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return what trainings noted: name, time, parent, DSC before and after, accepted."""
+        return json.loads(self.index.read_text()) if self.index.exists() else []
+
+    def names(self) -> list[str]:
+        """Return what a request may ask for."""
+        return [LATEST, START, *sorted(path.stem for path in self.folder.glob("*.safetensors"))]
+
+    def resolve(self, name: str) -> str:
+        """Return the name of a part; ``latest`` is the last that a training was allowed to add.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if name not in self.names():
+            raise unknown("tuned part", name, self.names())
+        if name != LATEST:
+            return name
+        accepted = [row["name"] for row in self.history() if row["accepted"]]
+        return next((n for n in reversed(accepted) if self.path(n).exists()), START)
+
+    def path(self, name: str) -> Path:
+        """Return the file of a part."""
+        return self.folder / f"{name}.safetensors"
+
+    def add(self, candidate: Path, row: dict[str, Any]) -> None:
+        """Note a training; an accepted candidate moves in first, so that a kill loses nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if row["accepted"]:
+            candidate.replace(self.path(row["name"]))
+        write_json(self.index, [*self.history(), {**row, "time": time.strftime("%F %T")}])
+
+
+class Model:
+    """One network in memory, whose tuned part is exchanged as requests ask.
+
+    Args:
+        bundle: folder with ``configs/inference.json`` and ``models/model.pt``.
+        overrides: of the configuration's keys.
+    """
+
+    def __init__(self, bundle: Path, overrides: dict[str, Any] | None = None) -> None:
+        self.bundle, self.overrides = bundle, overrides or {}
+        self.versions = Versions(bundle)
+        self.labels: dict[str, Any] = self.parser()["labels"]
+        self.loaded = ""
+
+    def parser(self, **more: Any) -> ConfigParser:
+        """Return the bundle's inference configuration."""
+        parser = ConfigParser()
+        parser.read_config(self.bundle / "configs" / "inference.json")
+        parser.update({"bundle_root": str(self.bundle), **self.overrides, **more})
+        return parser
+
+    @cached_property
+    def network(self) -> Any:
+        """The network, as ``models/model.pt`` has it at first."""
+        network = self.parser().get_parsed_content("network")
+        model_file = self.bundle / "models" / "model.pt"
+        network.load_state_dict(ModelLoader(model_file, network).weights)
+        state = network.state_dict()
+        self._start = {name: state[name].clone() for name in tuned_names(network)}
+        self.loaded = START
+        return network.eval()
+
+    @cached_property
+    def road(self) -> tuple[Any, Any]:
+        """What reads a volume, and the volume engine: those of batch inference."""
+        parser = self.parser()
+        return parser.get_parsed_content("preprocessing"), parser.get_parsed_content("inferer")
+
+    def use(self, name: str) -> str:
+        """Put a tuned part into the network and return its own name."""
+        network, name = self.network, self.versions.resolve(name)
+        if name == START and self.loaded != START:
+            with torch.no_grad():
+                for key, parameter in network.named_parameters():
+                    if key in self._start:
+                        parameter.copy_(self._start[key])
+        elif name != self.loaded:
+            load_tuned(self.versions.path(name), network)
+            log.info("tuned part %s", name)
+        self.loaded = name
+        return name
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what a part says of itself."""
+        return {} if name == START else read_tuned(self.versions.path(name))[1]
+
+    def save(self, path: Path, about: dict[str, Any]) -> None:
+        """Write the part that is in the network to a file."""
+        save_tuned(path, self.network, about, self.network.state_dict())

@@ -1,0 +1,101 @@
+"""The viewer's Train button: tune on the saved labels, keep what is better, and only that."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.train import TrainTask
+
+from lib.labels import labelled, training_items
+from lib.model import LATEST, START, Model
+from lib.stores import checked_name
+from samparser_monai.errors import InputError, at_least
+from samparser_monai.handlers import ModelLoader
+from samparser_monai.tuned import load_tuned
+
+log = logging.getLogger(__name__)
+
+
+class Tuner(TrainTask):
+    """Fine-tune on the labels of tag ``final`` through the bundle's own train.json."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__("Tune SAM's coefficients and decoder on the labels of tag final")
+        self.model = model
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that viewers show."""
+        return {"max_epochs": 10, "name": "", "tuned": self.model.versions.names()}
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the last training said, and all before it."""
+        history = self.model.versions.history()
+        last = history[-1] if history else {}
+        metric = {"best_metric": last["dsc_after"] / 100} if last else {}
+        return {**last, **metric, "history": history}
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train, compare with the parent on the same validation, and keep the better one.
+
+        Raises:
+            InputError: an option or a label that cannot be used.
+        """
+        at_least(1, max_epochs=request.get("max_epochs", 10))
+        name = checked_name("name", request.get("name") or time.strftime("%Y%m%d_%H%M%S"))
+        if name in self.model.versions.names():
+            raise InputError(f"name={name!r} is taken: give another, or none")
+        parent = request.get("tuned") or LATEST
+        parent = self.model.versions.resolve(parent[0] if isinstance(parent, list) else parent)
+        work = self.model.bundle / "eval" / "label" / time.strftime("%Y%m%d_%H%M%S")
+        items = labelled(datastore)
+        split, by = training_items(items, self.model.labels, work / "labels")
+        before, after = self._train(parent, split, work, request.get("max_epochs", 10))
+        row = {
+            **{"name": name, "parent": parent, "labels": len(items), "validated_on": by},
+            **{"dsc_before": round(before, 2), "dsc_after": round(after, 2)},
+            "accepted": after > before,
+        }
+        self.model.versions.add(work / "models" / "tuned.safetensors", row)
+        verdict = f"is kept and answers from now on as {name!r}" if row["accepted"] else (
+            f"is not better than {parent!r}, which goes on answering"
+        )
+        log.info("DSC on %s: %.2f before, %.2f after: the training %s", by, before, after, verdict)
+        return row
+
+    def _train(
+        self, parent: str, split: dict[str, Any], work: Path, epochs: int
+    ) -> tuple[float, float]:
+        """Return the DSC in percent of the parent and of the best epoch."""
+        configs = self.model.bundle / "configs"
+        flow = ConfigWorkflow(
+            config_file=str(configs / "train.json"),
+            meta_file=str(configs / "metadata.json"),
+            logging_file=False,
+            workflow_type="train",
+            bundle_root=str(self.model.bundle),
+            items=split,
+            ckpt_dir=str(work / "models"),
+            output_dir=str(work),
+            epochs=epochs,
+            val_interval=1,
+            min_volume=0,
+            **self.model.overrides,
+        )
+        flow.run_id = "run"
+        flow.initialize()
+        network = flow.parser.get_parsed_content("network")
+        model_file = self.model.bundle / "models" / "model.pt"
+        network.load_state_dict(ModelLoader(model_file, network).weights)
+        if parent != START:
+            load_tuned(self.model.versions.path(parent), network)
+        validator = flow.parser.get_parsed_content("validate#evaluator")
+        validator.run()  # also makes the parent the best so far
+        before = validator.state.metrics["dsc"]
+        flow.run()
+        flow.finalize()
+        rows = json.loads((work / "training.json").read_text())["epochs"]
+        return before, max(row["dsc"] for row in rows)

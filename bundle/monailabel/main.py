@@ -1,0 +1,144 @@
+"""SAM-PARSER in MONAI Label: Smart Edit, training from the viewer, batches, active learning."""
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+BUNDLE = next(p for p in Path(__file__).resolve().parents if (p / "configs/inference.json").exists())
+sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
+
+from lib.errors import answer_errors  # noqa: E402
+from lib.infer import Segmenter  # noqa: E402
+from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
+from lib.model import Model  # noqa: E402
+from lib.stores import CheckedDatastore, CheckedSessions  # noqa: E402
+from lib.train import Tuner  # noqa: E402
+from lib.volumes import OpenVolumes  # noqa: E402
+from monailabel.config import settings  # noqa: E402
+from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
+from monailabel.interfaces.exception import ImageNotFoundException  # noqa: E402
+
+from samparser_monai.errors import InputError, unknown  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+
+class SamParserApp(MONAILabelApp):
+    """A bundle behind MONAI Label's server.
+
+    ``--conf bundle DIR`` names another bundle than the one that the app lies in, ``--conf labels
+    '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        overrides = {key: conf[key] for key in ("backbone", "checkpoint") if key in conf}
+        if "labels" in conf:
+            overrides["labels"] = json.loads(conf["labels"])
+        self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides)
+        self.volumes = OpenVolumes(self.model, int(conf.get("volumes", 3)))
+        super().__init__(
+            app_dir,
+            studies,
+            conf,
+            name="SAM-PARSER",
+            description="Organs from boxes and clicks; learns from corrections. Not a medical device.",
+            labels=list(self.model.labels),
+        )
+        self._auto_update_scoring = False  # a process of its own at every sample and every start
+
+    def init_infers(self) -> dict[str, Any]:
+        """Return the two extents of an answer."""
+        return {
+            "samparser": Segmenter(self.volumes, 3, "The whole organ from a box or clicks"),
+            "samparser_slice": Segmenter(self.volumes, 2, "One slice from a box or clicks"),
+        }
+
+    def init_trainers(self) -> dict[str, Any]:
+        """Return the training."""
+        return {"samparser": Tuner(self.model)}
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Return the strategies, MONAI Label's own among them."""
+        return {"least_sure": LeastSure(), **super().init_strategies()}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """Return the scores."""
+        return {"dsc": OrganScore(self.model)}
+
+    def init_batch_infer(self) -> BatchSegmenter:
+        """Return the batch."""
+        return BatchSegmenter()
+
+    def init_datastore(self) -> Any:
+        """Return the studies: a folder, or a DICOMweb server."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return CheckedDatastore(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def _load_sessions(self, load: bool = False) -> Any:
+        path, expiry = settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY
+        return CheckedSessions(path, expiry) if load else None
+
+    def _download_dcmqi_tools(self) -> None:
+        """Do without dcmqi: DICOM SEG is written by itk, and no server here has a network."""
+
+    def on_init_complete(self) -> None:
+        """Make the server ready for its first request."""
+        from monailabel.app import app
+
+        answer_errors(app)
+        log.info("tuned part: %s", self.model.use("latest"))
+        Segmenter.warm_up()
+        super().on_init_complete()
+
+    def bundle_path(self, model: str | None) -> None:
+        """Refuse a task for a model that is not there, before it is started in the background."""
+        if model is not None and model not in self._infers:
+            raise unknown("model", model, self._infers)
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Answer a request.
+
+        Raises:
+            InputError: it cannot be answered.
+        """
+        request = {key: value for key, value in request.items() if key != "coarse"}
+        image, store = request.get("image"), datastore or self.datastore()
+        kept = isinstance(image, str) and image in store.list_images()
+        if not kept and not self._uploaded(image):
+            raise ImageNotFoundException(f"image {image!r:.80} is not in the datastore")
+        if request.get("model") not in self._infers:
+            raise unknown("model", request.get("model"), self._infers)
+        prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)
+        if isinstance(prompts, Mapping):
+            request.update(prompts.get(image, {}), image=image)
+        elif tag:
+            label = store.get_label_by_image_id(image, tag)
+            if not label:
+                raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
+            request["coarse"] = store.get_label_uri(label, tag)
+        result = super().infer(request, datastore)
+        if kept and (told := result["params"].get("least_sure")):
+            store.update_image_info(image, {"least_sure": told})
+        return result
+
+    def _uploaded(self, image: Any) -> bool:
+        """Tell whether a path is what the server itself wrote: a session, or an upload."""
+        if not isinstance(image, str):
+            return False
+        path = Path(image).resolve()
+        sessions = self._sessions and Path(self._sessions.store_path).resolve() in path.parents
+        return bool(sessions) or path.parent == Path(tempfile.gettempdir()).resolve()
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Refuse what is for pathology."""
+        raise InputError("whole-slide inference is not served: POST /infer/samparser")

@@ -1,0 +1,115 @@
+"""Assemble the bundle that ships, as a folder and as a zip: the same bytes for the same content.
+
+    python scripts/make_bundle.py [--output DIR] [--backbone NAME] [--model FILE]
+
+FILE is a trained model; without it, and without ``models/model.pt``, the bundle carries SAM as
+published, which every method is before training.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import torch
+import yaml
+from monai.bundle import ConfigParser
+
+from samparser_monai.errors import InputError
+from samparser_monai.fetch import fetch
+from samparser_monai.handlers import ModelLoader
+from samparser_monai.sam.backbones import BACKBONES
+from samparser_monai.sam.checkpoints import WEIGHTS
+
+ROOT = Path(__file__).parent.parent
+NAME = "samparser_ct_abdomen_segmentation"
+COPIED = {  # in the repository -> in the bundle
+    "configs": "configs",
+    "bundle/docs": "docs",
+    "bundle/unit_tests": "unit_tests",
+    "bundle/monailabel": "label_app",
+    "samparser_monai": "samparser_monai",
+}
+URLS = {  # of weights that their Source takes from the package index
+    "mobile_sam": "https://github.com/ChaoningZhang/MobileSAM/raw/"
+    "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+}
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "bin", "logs", "model", "bench*")
+
+
+def assemble(output: Path, backbone: str, model: Path | None) -> Path:
+    """Write the bundle's folder below ``output`` and return it.
+
+    Raises:
+        InputError: weights that cannot be had, or a model that does not fit the configuration.
+    """
+    bundle = output / NAME
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(parents=True)
+    shutil.copy(ROOT / "LICENSE", bundle)
+    for source, target in COPIED.items():
+        shutil.copytree(ROOT / source, bundle / target, ignore=LEFT_OUT)
+    (bundle / "models").mkdir()
+    add_weights(bundle, backbone)
+    add_model(bundle, model)
+    return bundle
+
+
+def add_weights(bundle: Path, backbone: str) -> None:
+    """Put the published weights into the bundle, where its code finds them, and say their source."""
+    for name in ("train", "inference"):
+        file = bundle / "configs" / f"{name}.json"
+        config = json.loads(file.read_text()) | {"backbone": backbone}
+        file.write_text(json.dumps(config, indent=4) + "\n")
+    if source := WEIGHTS.get(backbone):
+        shutil.copy(fetch(source), bundle / "models" / source.name)
+        if url := source.url or URLS.get(backbone):
+            entry = {"path": f"models/{source.name}", "url": url, "hash_val": source.sha256}
+            large = {"large_files": [{**entry, "hash_type": "sha256"}]}
+            (bundle / "large_files.yml").write_text(yaml.safe_dump(large, sort_keys=False))
+
+
+def add_model(bundle: Path, model: Path | None) -> None:
+    """Put a model into the bundle, checked: a trained one, or SAM as published."""
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    parser["bundle_root"] = str(bundle)
+    network = parser.get_parsed_content("network_def")
+    if model is not None:
+        network.load_state_dict(ModelLoader(model, network).weights)
+    torch.save(network.state_dict(), bundle / "models" / "model.pt")
+
+
+def pack(bundle: Path) -> Path:
+    """Write the folder as a zip beside it: sorted, without times, stored as it is."""
+    archive = bundle.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(str(path.relative_to(bundle.parent)))
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, path.read_bytes())
+    return archive
+
+
+def main() -> int:
+    """Assemble, pack, and say what was written; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("build"))
+    parser.add_argument("--backbone", choices=BACKBONES, default="mobile_sam")
+    parser.add_argument("--model", type=Path)
+    options = parser.parse_args()
+    trained = ROOT / "models" / "model.pt"
+    model = options.model or (trained if trained.exists() else None)
+    try:
+        bundle = assemble(options.output, options.backbone, model)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"model: {model or 'SAM as published'}\nfolder: {bundle}\nzip: {pack(bundle)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
