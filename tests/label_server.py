@@ -1,0 +1,60 @@
+"""A real server process of MONAI Label, with a bundle assembled for it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+from conftest import ROOT
+
+
+class Server:
+    """What a test needs of the process: where it listens, works and writes its log."""
+
+    def __init__(self, folder: Path, bundle: Path, studies: str, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url, self.bundle = f"http://127.0.0.1:{self.port}", bundle
+        self.folder, self.log = folder, folder / "server.log"
+        serve = [sys.executable, str(bundle / "label_app" / "serve.py"), "--studies", studies]
+        environment = {
+            **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
+            "SAMPARSER_CACHE": os.environ.get("SAMPARSER_CACHE", str(folder / "cache")),
+        }
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*serve, "--port", str(self.port), *options],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait(self, seconds: float = 180) -> None:
+        """Return when the server answers."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                if requests.get(f"{self.url}/info/", timeout=5).ok:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.5)
+        raise RuntimeError(self.log.read_text()[-3000:])
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def make_bundle(folder: Path, backbone: str) -> Path:
+    """Assemble a bundle that carries a backbone as published."""
+    command = [sys.executable, "scripts/make_bundle.py", "--backbone", backbone]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, "--output", str(folder)], cwd=ROOT, env=environment, check=True)
+    return next(path.parent for path in folder.glob("*/label_app"))

@@ -1,0 +1,352 @@
+"""The server as its clients use it: MONAI Label's own, and plain HTTP as 3D Slicer sends it."""
+
+import gzip
+import json
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+import SimpleITK as sitk
+from conftest import ct, save_volume
+
+MONAILabelClient = pytest.importorskip("monailabel.client", reason="see make test-label").MONAILabelClient
+import requests  # noqa: E402
+from label_server import Server, make_bundle  # noqa: E402
+
+pytestmark = pytest.mark.server
+SHAPE = (48, 40, 6)
+ROI = [5, 24, 12, 32, 0, 5]  # about the liver of the synthetic volumes
+MULTIPART = "multipart/form-data"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("label")
+    bundle = make_bundle(folder, "tiny")
+    for n in range(3):
+        save_volume(folder / "studies" / f"case_{n}.nii.gz", ct(n)[0])
+    running = Server(folder, bundle, str(folder / "studies"))
+    running.wait()
+    yield running
+    running.stop()
+
+
+def post(server: Server, model: str, image: str, output: str = "json", **params: Any) -> Any:
+    """Send what 3D Slicer's Smart Edit sends, and return the response."""
+    return requests.post(
+        f"{server.url}/infer/{model}",
+        params={"image": image, "output": output},
+        data={"params": json.dumps(params)},
+        timeout=120,
+    )
+
+
+def mask_of(server: Server, model: str, image: str, **params: Any) -> np.ndarray:
+    """Return the answered label volume."""
+    response = post(server, model, image, output="image", result_extension=".nii.gz", **params)
+    assert response.ok, response.text
+    return np.asanyarray(nib.Nifti1Image.from_bytes(gzip.decompress(response.content)).dataobj)
+
+
+@pytest.fixture
+def client(server: Server) -> MONAILabelClient:
+    return MONAILabelClient(server.url)
+
+
+def test_info_lists_models_labels_and_tuned_parts(client: MONAILabelClient) -> None:
+    info = client.info()
+    assert info["models"]["samparser"]["type"] == "deepgrow"
+    assert info["models"]["samparser_slice"]["dimension"] == 2
+    assert info["models"]["samparser"]["labels"]["kidney"] == 2
+    assert info["models"]["samparser"]["config"]["tuned"][:2] == ["latest", "start"]
+    assert info["labels"] == ["liver", "kidney", "spleen", "pancreas"]
+    assert {"least_sure", "random"} <= info["strategies"].keys()
+
+
+def test_slicer_smart_edit_request(server: Server) -> None:
+    params = {
+        "label": "kidney",
+        "foreground": [[30, 12, 2]],
+        "background": [[5, 35, 2]],
+        "roi": [34, 26, 17, 7, 2, 2],  # pairs unsorted, as an ROI in RAS gives them in LPS
+        "tuned": "latest",
+        "two_points_are_a_box": False,
+        "result_extension": ".nrrd",
+        "result_dtype": "uint8",
+        "result_compress": False,
+        "client_id": "user-xyz",
+    }
+    response = requests.post(
+        f"{server.url}/infer/samparser_slice?image=case_0",
+        files={"params": (None, json.dumps(params))},
+        timeout=120,
+    )
+    assert response.ok, response.text
+    assert response.headers["content-type"].startswith(MULTIPART)
+    assert b'name="params"' in response.content
+    assert b'name="image"' in response.content
+
+
+def test_answer_lies_on_the_image_and_on_its_slice(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    params = {"label": "liver", "roi": [*ROI[:4], 3, 3], "result_extension": ".nrrd"}
+    file, told = client.infer("samparser_slice", "case_0", params)
+    answer, image = (
+        sitk.ReadImage(str(path)) for path in (file, server.folder / "studies" / "case_0.nii.gz")
+    )
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert np.allclose(getattr(answer, get)(), getattr(image, get)())
+    values = sitk.GetArrayFromImage(answer)
+    assert set(np.flatnonzero(values.any((1, 2)))) <= {3}
+    assert set(np.unique(values)) <= {0, 1}
+    assert told["label_names"]["liver"] == 1
+    assert told["organs"][0]["organ"] == "liver"
+
+
+def test_box_is_sorted_and_clipped(server: Server) -> None:
+    given = mask_of(server, "samparser", "case_0", label="liver", roi=ROI)
+    turned = [24, 5, 32, 12, 5, 0]
+    assert np.array_equal(given, mask_of(server, "samparser", "case_0", label="liver", roi=turned))
+    beyond = mask_of(server, "samparser", "case_0", label="liver", roi=[*ROI[:4], -9, 99])
+    assert np.array_equal(given, beyond)
+
+
+def test_several_organs_in_one_request(server: Server) -> None:
+    both = {"liver": ROI, "kidney": [26, 34, 7, 17, 0, 5]}
+    told = post(server, "samparser", "case_0", rois=both).json()
+    assert {row["organ"] for row in told["organs"]} == {"liver", "kidney"}
+    clicks = {"liver": [[14, 22, 1]], "kidney": [[30, 12, 1]]}
+    told = post(server, "samparser_slice", "case_0", **clicks).json()
+    assert {row["organ"] for row in told["organs"]} == {"liver", "kidney"}
+
+
+def test_trunk_runs_once_on_a_slice(server: Server) -> None:
+    ask = {"label": "liver", "foreground": [[14, 22, 4]]}
+    post(server, "samparser_slice", "case_1", **ask)
+    again = post(server, "samparser_slice", "case_1", **ask, background=[[40, 30, 4]]).json()
+    assert again["computed_slices"] == 0
+
+
+def test_sessions_do_not_mix(client: MONAILabelClient, tmp_path: Path) -> None:
+    volumes = [save_volume(tmp_path / str(n) / "image.nii.gz", ct(10 + 7 * n)[0]) for n in (0, 1)]
+    params = {"label": "liver", "roi": ROI, "result_extension": ".nii.gz"}
+
+    def answer(session: str) -> np.ndarray:
+        file, _ = client.infer("samparser", "", dict(params), session_id=session)
+        return np.asanyarray(nib.load(file).dataobj)
+
+    alone = []
+    for volume in volumes:
+        session = client.create_session(str(volume))["session_id"]
+        alone.append(answer(session))
+        client.remove_session(session)
+    assert not np.array_equal(*alone)
+    both = [client.create_session(str(volume))["session_id"] for volume in volumes]
+    for _ in range(3):
+        for session, wanted in zip(both, alone, strict=True):
+            assert np.array_equal(answer(session), wanted)
+
+
+def test_upload_is_kept_and_answered(
+    client: MONAILabelClient, server: Server, tmp_path: Path
+) -> None:
+    path = save_volume(tmp_path / "upload.nii.gz", ct(5)[0])
+    assert client.upload_image(str(path), "uploaded")["image"] == "uploaded"
+    assert post(server, "samparser", "uploaded", label="liver", roi=ROI).ok
+    file, _ = client.infer("samparser", "", {"label": "liver", "roi": ROI}, file=str(path))
+    assert nib.load(file).shape == SHAPE
+    requests.delete(f"{server.url}/datastore/image", params={"id": "uploaded"}, timeout=30)
+
+
+MALFORMED = [
+    ({}, 422, "place a foreground point"),
+    ({"label": "liver"}, 422, "place a foreground point"),
+    ({"label": "liver", "background": [[1, 1, 1]]}, 422, "background points only take away"),
+    ({"label": "livr", "roi": ROI}, 422, "did you mean 'liver'"),
+    ({"label": "liver", "roi": [1, 2, 3, 4, 5]}, 422, "six numbers"),
+    ({"label": "liver", "roi": "everything"}, 422, "six numbers"),
+    ({"label": "liver", "roi": [99, 120, 3, 9, 0, 5]}, 422, "outside the volume"),
+    ({"label": "liver", "roi": [float("nan"), 9, 3, 9, 0, 5]}, 422, "all finite"),
+    ({"label": "liver", "foreground": [[1, 1, 99]]}, 422, r"point \[1, 1, 99\] lies outside"),
+    ({"label": "liver", "foreground": [[1, float("inf"), 1]]}, 422, "all finite"),
+    ({"label": "liver", "foreground": [[1, 1]]}, 422, "points"),
+    ({"label": "liver", "foreground": {"x": 1}}, 422, "must be a list"),
+    ({"label": "liver", "foreground": [[1, 1, 1]] * 20000}, 422, "at most 1000"),
+    ({"label": ["liver"], "roi": ROI}, 422, "unknown label"),
+    ({"rois": [1], "label": "liver"}, 422, "box to each organ"),
+    ({"label": "liver", "roi": ROI, "tuned": "nobody"}, 422, "unknown tuned part"),
+    ({"label": "liver", "roi": ROI, "tuned": "../../etc/passwd"}, 422, "unknown tuned part"),
+    ({"label": "liver", "roi": ROI, "result_extension": "/../x.sh"}, 422, "result_extension"),
+    ({"label": "liver", "roi": ROI, "image": "/etc/passwd"}, 404, "not in the datastore"),
+    ({"label": "liver", "coarse": "/etc/passwd"}, 422, "place a foreground point"),
+    ({"prompt_tag": "nothing"}, 422, "no coarse label"),
+]
+
+
+@pytest.mark.parametrize(("params", "status", "message"), MALFORMED)
+def test_malformed_request_is_told(
+    server: Server, params: dict, status: int, message: str
+) -> None:
+    response = post(server, "samparser", "case_0", **params)
+    assert response.status_code == status
+    assert re.search(message, response.json()["detail"])
+    assert "\n" not in response.json()["detail"]
+
+
+def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: Path) -> None:
+    url = server.url
+    junk = {"file": ("x.nii.gz", b"not a volume")}
+    good = {"params": json.dumps({"label": "liver", "roi": ROI})}
+    calls = [
+        ("post", "/infer/samparser?image=case_0", {"data": {"params": "{not json"}}),
+        ("post", "/infer/samparser?image=case_0", {"data": {"params": "[1, 2]"}}),
+        ("post", "/infer/samparser?image=case_0", {"data": {"params": "7"}}),
+        ("post", "/infer/nobody?image=case_0", {"data": good}),
+        ("post", "/infer/samparser?image=nobody", {"data": good}),
+        ("post", "/infer/samparser?image=../../etc/passwd", {"data": good}),
+        ("post", "/infer/samparser?image=/etc/passwd", {"data": good}),
+        ("post", "/infer/samparser?image=x&session_id=../..", {"data": good}),
+        ("post", "/infer/wsi/samparser?image=/etc/passwd", {"json": {}}),
+        ("post", "/infer/samparser?image=x", {"data": good, "files": junk}),
+        ("put", "/datastore/?image=new", {"files": junk}),
+        ("put", "/datastore/?image=../../evil", {"files": junk}),
+        ("put", "/datastore/label?image=case_0", {"files": {"label": junk["file"]}}),
+        ("put", "/datastore/label?image=case_0&tag=../x", {"files": {"label": junk["file"]}}),
+        ("put", "/datastore/label?image=nobody", {"files": {"label": junk["file"]}}),
+        ("put", "/session/", {"files": {"files": junk["file"]}}),
+        ("get", "/session/..%2f..", {}),
+        ("get", "/datastore/image?image=../../etc/passwd", {}),
+        ("post", "/train/nobody", {"json": {}}),
+        ("post", "/batch/infer/nobody", {"json": {}}),
+        ("post", "/activelearning/nobody", {"json": {}}),
+    ]
+    for method, path, options in calls:
+        response = requests.request(method, url + path, timeout=60, **options)
+        assert 400 <= response.status_code < 500, (path, response.status_code, response.text)
+    assert post(server, "samparser", "case_0", label="liver", roi=ROI).ok
+    assert not list(server.folder.rglob("*evil*"))
+
+
+def test_500_mixed_requests_and_no_growth(server: Server) -> None:
+    random.seed(0)
+    process = psutil.Process(server.process.pid)
+
+    def ask(n: int) -> None:
+        case = f"case_{n % 3}"
+        point = [random.randrange(side) for side in SHAPE]
+        kinds = [
+            lambda: post(server, "samparser", case, label="liver", roi=ROI),
+            lambda: post(server, "samparser_slice", case, label="kidney", foreground=[point]),
+            lambda: post(server, "samparser_slice", case, output="image", spleen=[point]),
+            lambda: post(server, "samparser", case, roi=[1, 2]),
+            lambda: requests.get(f"{server.url}/info/", timeout=60),
+            lambda: requests.post(f"{server.url}/activelearning/least_sure", json={}, timeout=60),
+        ]
+        kind = n % len(kinds)
+        assert kinds[kind]().status_code == (422 if kind == 3 else 200)
+
+    for n in range(60):
+        ask(n)
+    before = process.memory_info().rss
+    for n in range(500):
+        ask(n)
+    growth = process.memory_info().rss / before - 1
+    print(f"500 requests, memory {before / 1e6:.0f} MB, growth {100 * growth:.1f} %")
+    assert growth < 0.05
+
+
+def save_final(client: MONAILabelClient, folder: Path, n: int, scrambled: bool = False) -> None:
+    """Save the truth of a synthetic volume, numbered as in the viewer's list if scrambled."""
+    values = ct(n)[1]
+    info = None
+    if scrambled:
+        values = np.choose(values, [0, 2, 1]).astype(np.uint8)
+        info = {"label_info": [{"name": "kidney", "idx": 1}, {"name": "liver", "idx": 2}]}
+    path = save_volume(folder / f"label_{n}.nii.gz", values)
+    client.save_label(f"case_{n}", str(path), "final", info)
+
+
+def finished(client: MONAILabelClient) -> dict:
+    """Wait for the task in the background, and return what it says."""
+    for _ in range(400):
+        status = client.train_status(check_if_running=False)
+        if status["status"] not in ("SUBMITTED", "RUNNING"):
+            return status
+        time.sleep(1)
+    raise TimeoutError
+
+
+def test_training_is_versioned_and_the_better_one_answers(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    before = mask_of(server, "samparser", "case_2", label="liver", roi=ROI)
+    for n in (0, 1):
+        save_final(client, tmp_path, n, scrambled=n == 1)
+    client.train_start("samparser", {"max_epochs": 3, "name": "first"})
+    status = finished(client)
+    assert status["status"] == "DONE", status["details"]
+    (row,) = json.loads((server.bundle / "models/tuned/versions.json").read_text())
+    assert (row["name"], row["parent"], row["labels"]) == ("first", "start", 2)
+    assert row["accepted"] == (row["dsc_after"] > row["dsc_before"])
+    assert row["accepted"], "the untrained network of the tests is easily bettered"
+    told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
+    assert told["tuned"] == "first"
+    after = mask_of(server, "samparser", "case_2", label="liver", roi=ROI)
+    start = mask_of(server, "samparser", "case_2", label="liver", roi=ROI, tuned="start")
+    assert np.array_equal(start, before)
+    assert not np.array_equal(after, before)
+    again = mask_of(server, "samparser", "case_2", label="liver", roi=ROI, tuned=["latest", "x"])
+    assert np.array_equal(again, after)
+    assert client.info()["train_stats"]["samparser"]["dsc_after"] == row["dsc_after"]
+
+
+def test_killed_training_leaves_the_old_model(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    save_final(client, tmp_path, 0)
+    history = (server.bundle / "models/tuned/versions.json").read_text()
+    answered = post(server, "samparser", "case_2", label="liver", roi=ROI).json()["tuned"]
+    client.train_start("samparser", {"max_epochs": 500, "name": "killed"})
+    for _ in range(120):
+        work = list(server.bundle.glob("eval/label/*/models/checkpoint*"))
+        if client.train_status(check_if_running=False)["status"] == "RUNNING" and work:
+            break
+        time.sleep(0.5)
+    client.train_stop()
+    assert finished(client)["status"] in ("STOPPED", "ERROR")
+    assert (server.bundle / "models/tuned/versions.json").read_text() == history
+    told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
+    assert told["tuned"] == answered
+
+
+def test_batch_scoring_and_least_sure(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    for n in range(3):
+        path = save_volume(tmp_path / f"coarse_{n}.nii.gz", ct(n)[1])
+        client.save_label(f"case_{n}", str(path), "coarse")
+    answers = requests.post(
+        f"{server.url}/batch/infer/samparser?run_sync=true", json={"device": "cpu"}, timeout=300
+    ).json()
+    assert answers.keys() == {f"case_{n}" for n in range(3)}
+    for n in range(3):
+        original = server.folder / "studies" / "labels" / "original" / f"case_{n}.nii.gz"
+        assert np.asanyarray(nib.load(original).dataobj).any()
+    for n in (0, 1):
+        save_final(client, tmp_path, n)
+    scores = requests.post(
+        f"{server.url}/scoring/dsc?run_sync=true", json={}, timeout=300
+    ).json()
+    assert scores.keys() == {"case_0", "case_1"}
+    assert scores["case_0"].keys() <= {"liver", "kidney", "spleen", "pancreas"}
+    proposed = client.next_sample("least_sure", {})
+    assert proposed["id"] == "case_2"
+    assert 0 <= proposed["slice"] < SHAPE[2]
