@@ -38,11 +38,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-def post(server: Server, model: str, image: str, output: str = "json", **params: Any) -> Any:
-    """Send what 3D Slicer's Smart Edit sends, and return the response."""
+def post(server: Server, model: str, case: str, output: str = "json", **params: Any) -> Any:
+    """Send a request as viewers do, and return the response."""
     return requests.post(
         f"{server.url}/infer/{model}",
-        params={"image": image, "output": output},
+        params={"image": case, "output": output},
         data={"params": json.dumps(params)},
         timeout=120,
     )

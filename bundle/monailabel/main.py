@@ -22,7 +22,7 @@ from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from monailabel.interfaces.exception import ImageNotFoundException  # noqa: E402
 
-from samparser_monai.errors import InputError, unknown  # noqa: E402
+from samparser_monai.errors import InputError, root_cause, unknown  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,10 @@ class SamParserApp(MONAILabelApp):
             if not label:
                 raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
             request["coarse"] = store.get_label_uri(label, tag)
-        result = super().infer(request, datastore)
+        try:
+            result = super().infer(request, datastore)
+        except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
+            raise (root_cause(error) or error) from None
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result
