@@ -30,6 +30,7 @@ COPIED = {  # in the repository -> in the bundle
     "bundle/docs": "docs",
     "bundle/unit_tests": "unit_tests",
     "bundle/monailabel": "label_app",
+    "bundle/deploy": "deploy_app",
     "samparser_monai": "samparser_monai",
 }
 URLS = {  # of weights that their Source takes from the package index
@@ -58,7 +59,7 @@ def assemble(output: Path, backbone: str, model: Path | None) -> Path:
 
 
 def add_weights(bundle: Path, backbone: str) -> None:
-    """Put the published weights into the bundle, where its code finds them, and say their source."""
+    """Put the published weights where the bundle's code finds them, and say their source."""
     for name in ("train", "inference"):
         file = bundle / "configs" / f"{name}.json"
         config = json.loads(file.read_text()) | {"backbone": backbone}

@@ -11,13 +11,18 @@ import requests
 from conftest import ROOT
 
 
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Server:
     """What a test needs of the process: where it listens, works and writes its log."""
 
     def __init__(self, folder: Path, bundle: Path, studies: str, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url, self.bundle = f"http://127.0.0.1:{self.port}", bundle
         self.folder, self.log = folder, folder / "server.log"
         serve = [sys.executable, str(bundle / "label_app" / "serve.py"), "--studies", studies]
@@ -35,7 +40,7 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait(self, seconds: float = 180) -> None:
+    def wait(self, seconds: float = 600) -> None:
         """Return when the server answers."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:

@@ -16,7 +16,9 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct, save_volume
 
-MONAILabelClient = pytest.importorskip("monailabel.client", reason="see make test-label").MONAILabelClient
+MONAILabelClient = pytest.importorskip(
+    "monailabel.client", reason="see make test-label"
+).MONAILabelClient
 import requests  # noqa: E402
 from label_server import Server, make_bundle  # noqa: E402
 
@@ -192,9 +194,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("params", "status", "message"), MALFORMED)
-def test_malformed_request_is_told(
-    server: Server, params: dict, status: int, message: str
-) -> None:
+def test_malformed_request_is_told(server: Server, params: dict, status: int, message: str) -> None:
     response = post(server, "samparser", "case_0", **params)
     assert response.status_code == status
     assert re.search(message, response.json()["detail"])
@@ -342,9 +342,7 @@ def test_batch_scoring_and_least_sure(
         assert np.asanyarray(nib.load(original).dataobj).any()
     for n in (0, 1):
         save_final(client, tmp_path, n)
-    scores = requests.post(
-        f"{server.url}/scoring/dsc?run_sync=true", json={}, timeout=300
-    ).json()
+    scores = requests.post(f"{server.url}/scoring/dsc?run_sync=true", json={}, timeout=300).json()
     assert scores.keys() == {"case_0", "case_1"}
     assert scores["case_0"].keys() <= {"liver", "kidney", "spleen", "pancreas"}
     proposed = client.next_sample("least_sure", {})

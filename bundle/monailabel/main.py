@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-BUNDLE = next(p for p in Path(__file__).resolve().parents if (p / "configs/inference.json").exists())
+BUNDLE = next(
+    p for p in Path(__file__).resolve().parents if (p / "configs/inference.json").exists()
+)
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
 from lib.errors import answer_errors  # noqa: E402
@@ -45,7 +47,7 @@ class SamParserApp(MONAILabelApp):
             studies,
             conf,
             name="SAM-PARSER",
-            description="Organs from boxes and clicks; learns from corrections. Not a medical device.",
+            description="Organs from boxes and clicks, taught by corrections. No medical device.",
             labels=list(self.model.labels),
         )
         self._auto_update_scoring = False  # a process of its own at every sample and every start

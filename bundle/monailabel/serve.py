@@ -11,7 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads that spin cost
 os.environ.setdefault("PYTHONPATH", "")  # MONAI Label's background tasks read it
 
-from monailabel.main import Main  # noqa: E402
+from monailabel.main import Main
 
 if __name__ == "__main__":
     app = str(Path(__file__).resolve().parent)

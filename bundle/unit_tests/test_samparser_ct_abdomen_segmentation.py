@@ -22,7 +22,7 @@ sys.path.insert(0, ROOT)
 class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
     """Training, evaluation and inference from the shipped configurations."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         """Write three volumes with an organ that is a block of bright noise."""
         self.folder = Path(tempfile.mkdtemp())
         random = np.random.default_rng(0)
@@ -39,11 +39,11 @@ class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
         prompts = {f"case_{n}": [prompt] for n in range(3)}
         (self.folder / "prompts.json").write_text(json.dumps(prompts))
 
-    def tearDown(self):
+    def tearDown(self) -> None:
         """Remove what was written."""
         shutil.rmtree(self.folder)
 
-    def workflow(self, kind, *names, **override):
+    def workflow(self, kind: str, *names: str, **override: object) -> ConfigWorkflow:
         """Return the workflow of some configurations, on the small backbone of the tests."""
         return ConfigWorkflow(
             workflow_type=kind,
@@ -58,7 +58,7 @@ class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
             **override,
         )
 
-    def check(self, workflow, properties=True):
+    def check(self, workflow: ConfigWorkflow, properties: bool = True) -> None:
         """Initialize, check the properties, run and finalize a workflow."""
         workflow.initialize()
         if properties:
@@ -66,7 +66,7 @@ class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
         workflow.run()
         workflow.finalize()
 
-    def test_train_evaluate_and_infer(self):
+    def test_train_evaluate_and_infer(self) -> None:
         """Each workflow works on what the one before has left."""
         options = {"epochs": 1, "cache_dir": str(self.folder / "cache"), "min_volume": 100}
         self.check(self.workflow("train", "train", **options))

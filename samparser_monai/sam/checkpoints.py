@@ -59,7 +59,7 @@ class Checkpoint:
 def published(backbone: str) -> Path:
     """Return the path of a backbone's published weights, verified.
 
-    A bundle carries them in its ``models/``, beside this package; else they are in the cache folder.
+    A bundle carries them in ``models/``, beside this package; else they are in the cache folder.
 
     Raises:
         InputError: the file is not there, or is not the published one.

@@ -60,8 +60,10 @@ class Tuner(TrainTask):
             "accepted": after > before,
         }
         self.model.versions.add(work / "models" / "tuned.safetensors", row)
-        verdict = f"is kept and answers from now on as {name!r}" if row["accepted"] else (
-            f"is not better than {parent!r}, which goes on answering"
+        verdict = (
+            f"is kept and answers from now on as {name!r}"
+            if row["accepted"]
+            else (f"is not better than {parent!r}, which goes on answering")
         )
         log.info("DSC on %s: %.2f before, %.2f after: the training %s", by, before, after, verdict)
         return row

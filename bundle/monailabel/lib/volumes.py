@@ -57,7 +57,12 @@ class OpenVolumes:
             volume = read({"image": path})["image"]
             log.info("%s: read in %.1f s", path, time.monotonic() - begun)
             self.volumes[key] = OpenVolume(
-                volume, self.model.network, engine.backbone, engine.labels, engine.plane, self.slices
+                volume,
+                self.model.network,
+                engine.backbone,
+                engine.labels,
+                engine.plane,
+                self.slices,
             )
         self.volumes.move_to_end(key)
         while len(self.volumes) > self.most:
