@@ -49,6 +49,7 @@ class Server:
                     return
             except requests.ConnectionError:
                 time.sleep(0.5)
+        self.stop()
         raise RuntimeError(self.log.read_text()[-3000:])
 
     def stop(self) -> None:

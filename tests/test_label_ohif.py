@@ -103,8 +103,8 @@ def test_click_becomes_a_segmentation(server: Server, orthanc: str, tmp_path: Pa
         page.set_default_timeout(300_000)
         page.goto(f"{server.url}/ohif/monai-label?StudyInstanceUIDs={study}")
         page.get_by_text("Confirm and Hide").click()
-        page.get_by_text("I: 276").wait_for()  # the picture is there
-        page.wait_for_timeout(20_000)
+        page.get_by_text("CT Body 3.0").first.wait_for()
+        page.wait_for_timeout(60_000)  # the slices come one after the other
         page.fill("input[name=monailabelServerURL]", f"{server.url}/")
         page.click(".monaiLabelPanel button")
         page.get_by_text("Point Prompts").first.click()
@@ -124,6 +124,5 @@ def test_click_becomes_a_segmentation(server: Server, orthanc: str, tmp_path: Pa
         sent = answered.value.request.post_data or ""
         browser.close()
     assert "foreground" in sent
-    assert len(answered.value.request.post_data_buffer or b"") > 0
     one, other = ((pictures / f"ohif_{name}.png").read_bytes() for name in ("click", "answer"))
     assert one != other
