@@ -112,7 +112,7 @@ def test_click_becomes_a_segmentation(server: Server, orthanc: str, tmp_path: Pa
         panel.locator("select").select_option("samparser_slice")
         panel.get_by_role("cell", name="liver").click()
         page.wait_for_timeout(3_000)
-        page.mouse.click(362, 492)  # in the liver on the axial view
+        page.mouse.click(400, 485)  # in the liver on the axial view
         page.wait_for_timeout(3_000)
         page.screenshot(path=pictures / "ohif_click.png")
         with page.expect_response("**/infer/samparser_slice**") as answered:
