@@ -156,6 +156,8 @@ class EpochSeed:
 class History:
     """What a training has been through, kept over a resume: epochs, losses, scores, seconds.
 
+    The seconds are of training alone, without validation.
+
     Args:
         validator: whose metrics are noted after the epochs that it has judged.
     """
@@ -165,7 +167,7 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self._losses: list[float] = []
-        self._begun = 0.0
+        self._begun = self._ended = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; attach it behind the validation handler."""
@@ -178,13 +180,14 @@ class History:
 
     def _iterated(self, engine: Engine) -> None:
         self._losses.append(float(engine.state.output["loss"]))
+        self._ended = time.monotonic()  # before validation begins
 
     def _completed(self, engine: Engine) -> None:
         row = {"epoch": engine.state.epoch, "loss": sum(self._losses) / len(self._losses)}
         if self.validator.state.epoch == engine.state.epoch:
             row |= self.validator.state.metrics
         self.rows.append(row)
-        self.seconds += time.monotonic() - self._begun
+        self.seconds += self._ended - self._begun
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

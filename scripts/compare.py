@@ -161,7 +161,8 @@ def main() -> int:
     try:
         grid = cells(arguments)
         folder = writable("results", arguments.results / arguments.study)
-        command(["training", *options])  # an unknown key is told before anything runs
+        varied = [f"--{choice.partition('=')[0]}=" for choice in arguments.vary]
+        command(["training", *options, *varied])  # unknown keys are told before anything runs
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
