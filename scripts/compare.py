@@ -1,11 +1,11 @@
 """Train and evaluate methods side by side, each through the shipped configs.
 
-    python scripts/compare.py STUDY [--scenario NAME] [--methods all|NAME ...]
+    python scripts/compare.py [--scenario abdomen_ct] [--methods all|NAME ...]
         [--decoder tuned coefficients frozen] [--seeds 3] [--vary KEY=VALUE,VALUE ...]
-        [--key value ...]
+        [--study NAME] [--key value ...]
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
-of their own, and a file results/STUDY/run_CELL.json. Cells that have their file are not run again,
+of their own, and a file results/STUDY/run_CELL.json (STUDY: the scenario). Cells that have their file are not run again,
 so a study goes on where it was ended. Other keys go to every cell, `--dataset_dir DIR` say.
 `python scripts/make_tables.py` makes the page and the pictures of it.
 """
@@ -80,7 +80,7 @@ def name_of(cell: dict[str, Any]) -> str:
     return "_".join(parts).replace("/", "-")
 
 
-def run_cell(cell: dict[str, Any], scenario: str | None, options: list[str]) -> dict[str, Any]:
+def run_cell(cell: dict[str, Any], scenario: str, options: list[str]) -> dict[str, Any]:
     """Train and evaluate one cell and return its result.
 
     Raises:
@@ -93,7 +93,7 @@ def run_cell(cell: dict[str, Any], scenario: str | None, options: list[str]) -> 
             "decoder": cell["decoder"],
             "seed": 2023 + cell["seed"],
             **cell["options"],
-            **({"scenario": scenario} if scenario else {}),
+            "scenario": scenario,
             "output_dir": output / "eval",
             "ckpt_dir": output / "models",
         }
@@ -109,7 +109,7 @@ def run_cell(cell: dict[str, Any], scenario: str | None, options: list[str]) -> 
     seconds = summary.get("seconds")
     return {
         **cell,
-        "scenario": scenario or "abdomen_ct",
+        "scenario": scenario,
         **summary,
         "images_a_second": summary["steps"] / seconds if seconds else None,
         "peak_memory_gb": peak,
@@ -149,8 +149,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("study")
-    parser.add_argument("--scenario")
+    parser.add_argument("--scenario", default="abdomen_ct")
+    parser.add_argument("--study", help="folder of the results; the scenario if not given")
     parser.add_argument("--methods", nargs="+", default=["all"])
     parser.add_argument("--decoder", nargs="+", default=["tuned"])
     parser.add_argument("--seeds", type=int, default=3)
@@ -160,13 +160,16 @@ def main() -> int:
     failed = 0
     try:
         grid = cells(arguments)
-        folder = writable("results", arguments.results / arguments.study)
+        study = arguments.study or arguments.scenario
+        folder = writable("results", arguments.results / study)
         varied = [f"--{choice.partition('=')[0]}=" for choice in arguments.vary]
-        command(["training", *options, *varied])  # unknown keys are told before anything runs
+        command(
+            ["training", "--scenario", arguments.scenario, *options, *varied]
+        )  # unknown keys are told before anything runs
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    about = {"title": arguments.study, "facts": {}, "command": "python " + " ".join(sys.argv)}
+    about = {"title": study, "facts": {}, "command": "python " + " ".join(sys.argv)}
     if not (folder / "about.json").exists():
         write_json(folder / "about.json", about)
     for cell in (bar := tqdm(grid, unit="cell")):
