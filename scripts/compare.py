@@ -5,8 +5,9 @@
         [--study NAME] [--key value ...]
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
-of their own, and a file results/STUDY/run_CELL.json (STUDY: the scenario). Cells that have their file are not run again,
-so a study goes on where it was ended. Other keys go to every cell, `--dataset_dir DIR` say.
+of their own, and a file results/STUDY/run_CELL.json. A study has the scenario's name unless it is
+given another. Cells that have their file are not run again, so a study goes on where it was ended.
+Other keys go to every cell, `--dataset_dir DIR` say.
 `python scripts/make_tables.py` makes the page and the pictures of it.
 """
 
