@@ -1,0 +1,40 @@
+"""Prompted inference with a bounded number of instances at once."""
+
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+from samparser_monai.errors import at_least
+from samparser_monai.sam import SamNetwork
+
+
+class InstanceInferer(Inferer):
+    """Return the logits Tx1xhxw of all boxes of a batch, the decoder's share in portions.
+
+    Args:
+        at_once: instances to a pass of the decoder; it bounds the memory.
+    """
+
+    def __init__(self, at_once: int = 32) -> None:
+        at_least(1, at_once=at_once)
+        self.at_once = at_once
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: SamNetwork,
+        boxes: list[Tensor],
+        features: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Segment the instances of the pictures ``inputs`` (Bx3xHxW), or of their features."""
+        embedding = network.embed(network.features(inputs) if features is None else features)
+        return torch.cat(
+            [
+                network.decode(picture[None], [portion])[0]
+                for picture, asked in zip(embedding, boxes, strict=True)
+                for portion in asked.split(self.at_once)
+            ]
+        )
