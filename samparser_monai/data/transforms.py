@@ -172,7 +172,7 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
 class RandInstancesd(EpochSeeded, Transform):
     """Keep ``count`` instances of a picture at most, others in every epoch.
 
-    What a step of training holds in memory grows with them: 0.1 GB an instance.
+    What a step of training holds in memory grows with them.
 
     Args:
         count: of the instances.
