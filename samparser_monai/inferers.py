@@ -10,11 +10,27 @@ from samparser_monai.errors import at_least
 from samparser_monai.sam import SamNetwork
 
 
-class InstanceInferer(Inferer):
-    """Return the logits Tx1xhxw of all boxes of a batch, the decoder's share in portions.
+def decode_in_portions(
+    network: SamNetwork, embedding: Tensor, boxes: Tensor, at_once: int
+) -> tuple[Tensor, Tensor]:
+    """Return the logits Nx1xhxw and the predicted IoU Nx1 of a picture's boxes (Nx4).
 
     Args:
-        at_once: instances to a pass of the decoder; it bounds the memory.
+        network: that decodes.
+        embedding: CxHxW, of the picture.
+        boxes: XYXY in pixels of the model's input.
+        at_once: boxes to a pass of the decoder; it bounds the memory.
+    """
+    parts = [network.decode(embedding[None], [portion]) for portion in boxes.split(at_once)]
+    logits, ious = zip(*parts, strict=True)
+    return torch.cat(logits), torch.cat(ious)
+
+
+class InstanceInferer(Inferer):
+    """Return the logits Tx1xhxw of all boxes of a batch.
+
+    Args:
+        at_once: instances to a pass of the decoder.
     """
 
     def __init__(self, at_once: int = 32) -> None:
@@ -33,8 +49,7 @@ class InstanceInferer(Inferer):
         embedding = network.embed(network.features(inputs) if features is None else features)
         return torch.cat(
             [
-                network.decode(picture[None], [portion])[0]
+                decode_in_portions(network, picture, asked, self.at_once)[0]
                 for picture, asked in zip(embedding, boxes, strict=True)
-                for portion in asked.split(self.at_once)
             ]
         )

@@ -113,13 +113,13 @@ class BoxShifts:
 
     def run(self) -> dict[str, dict[str, float]]:
         """Return each average by the distance: {"miou": {"0": ..., "20": ...}, ...}."""
-        found: dict[str, dict[str, float]] = defaultdict(dict)
+        found: dict[str, dict[float, float]] = defaultdict(dict)
         for shift in self.shifts:
             self.loosen.distance = shift
             self.evaluator.run()
             for name, value in rounded(self.metric.averages()).items():
-                found[name][f"{shift:g}"] = value
-        return found
+                found[name][shift] = value
+        return {n: {f"{s:g}": of[s] for s in sorted(of)} for n, of in found.items()}
 
 
 def write_comparison(

@@ -4,6 +4,7 @@ An item function gives ``{"train": [...], "validation": [...]}``: paths and anno
 """
 
 from samparser_monai.data.abdomen_ct import abdomen_ct_items
+from samparser_monai.data.boxes import boxed_items
 from samparser_monai.data.coco import coco_items
 from samparser_monai.data.collate import collate
 from samparser_monai.data.folders import custom_items
@@ -17,6 +18,7 @@ from samparser_monai.data.whu import whu_items
 __all__ = [
     "SliceDataset",
     "abdomen_ct_items",
+    "boxed_items",
     "coco_items",
     "collate",
     "custom_items",
