@@ -32,7 +32,9 @@ def save(path: Path, array: np.ndarray, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(array)
     if path.suffix == ".png" and array.dtype == np.uint8 and array.ndim == 2:
-        picture.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+        picture.putpalette(
+            np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes()
+        )
     picture.save(path, **options)
     return path
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, make_dataset, read_json, run
-from layouts import LAYOUTS, SIZE, save, scene
+from layouts import LAYOUTS, SIZE
 from PIL import Image
 from pycocotools import mask as coco
 

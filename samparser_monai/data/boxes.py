@@ -87,11 +87,13 @@ def _boxes_of_coco(path: str | Path) -> Boxes:
     try:
         pictures = {picture["id"]: picture["file_name"] for picture in content["images"]}
         for annotation in content["annotations"]:
+            if annotation.get("iscrowd"):
+                continue
             x, y, width, height = annotation["bbox"]
             label = names.get(annotation.get("category_id"), "object")
             box = [x, y, x + width - 1, y + height - 1]
             found[pictures[annotation["image_id"]]].append({"label": label, "box": box})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"prompts={str(path)!r}: an annotation has no 'bbox' of x, y, width, height, or "
             f"belongs to no image ({error})"

@@ -60,7 +60,7 @@ def _to_bytes(array: np.ndarray, path: str | Path) -> np.ndarray:
     low, high = np.percentile(array, (0.5, 99.5))
     if low == high:
         low, high = array.min(), max(array.max(), array.min() + 1)
-    return np.clip((array - low) / (high - low), 0, 1) * 255
+    return (np.clip((array - low) / (high - low), 0, 1) * 255).astype(np.float32)
 
 
 def read_label(path: str | Path) -> np.ndarray:
