@@ -180,7 +180,11 @@ BAD_FILES = [
     (edit(lambda c: c["images"].append({})), "needs 'id' and 'file_name'"),
     (edit(lambda c: c["images"][1].update(id=7)), "two images have the id 7"),
     (edit(lambda c: c["images"][1].update(height=9)), "000000.jpg has 64x48 px.*64x9"),
-    (edit(lambda c: [a.update(segmentation=[]) for a in c["annotations"]]), "none of its 15"),
+    (edit(lambda c: c["images"][1].update(file_name="empty.jpg")), "two .* 'empty.jpg': join them"),
+    (
+        edit(lambda c: [a.update(segmentation=[]) for a in c["annotations"]]),
+        "none of its annotations can be used; of 15 the first: annotation 1",
+    ),
     (lambda root: (root / FIRST).unlink(), "1 of the 6 pictures .*/000000.jpg does.*--missing"),
     (text(FIRST, b""), "1 of the 6 pictures .* cannot be read as a picture"),
     (lambda root: (root / "annotations.json").unlink(), "holds 0 [*].json files"),
@@ -229,7 +233,7 @@ def test_bad_annotation_is_counted_and_left_out(
     whole = data.nwpu_items(tmp_path)
     spoil(tmp_path)
     found = data.nwpu_items(tmp_path)
-    assert re.search(r"1 of 1[56] annotations are left out, the first: " + message, caplog.text)
+    assert re.search(r"1 of 2[01] annotations are left out, the first: " + message, caplog.text)
     counts = [
         sum(len(i["annotations"]) for i in f["train"] + f["validation"]) for f in (whole, found)
     ]

@@ -90,7 +90,7 @@ def _boxes_of_coco(path: str | Path) -> Boxes:
             if annotation.get("iscrowd"):
                 continue
             x, y, width, height = annotation["bbox"]
-            label = names.get(annotation.get("category_id"), "object")
+            label = names.get(str(annotation.get("category_id")), "object")
             box = [x, y, x + width - 1, y + height - 1]
             found[pictures[annotation["image_id"]]].append({"label": label, "box": box})
     except (AttributeError, KeyError, TypeError, ValueError) as error:

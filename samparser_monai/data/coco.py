@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +87,27 @@ def read_coco(
     content = read_coco_json(path)
     folders = [Path(images)] if isinstance(images, str | Path) else list(images)
     finder = _Finder(folders)
-    items: dict[Any, Item] = {}
+    items: dict[str, Item] = {}
+    names: set[str] = set()
     for picture in content["images"]:
         if not isinstance(picture, dict) or not {"id", "file_name"} <= picture.keys():
-            raise InputError(f"{path}: the image {picture} needs 'id' and 'file_name'")
-        if picture["id"] in items:
+            raise InputError(f"{path}: the image {str(picture)[:80]} needs 'id' and 'file_name'")
+        number, name = str(picture["id"]), str(picture["file_name"]).replace("\\", "/")
+        if number in items:
             raise InputError(
-                f"{path}: two images have the id {picture['id']!r}: number them apart, and their "
+                f"{path}: two images have the id {number}: number them apart, and their "
                 "annotations with them"
             )
-        name = str(picture["file_name"]).replace("\\", "/")
-        item: Item = {"image": str(finder.find(name)), "case": name, "annotations": []}
+        if name in names:
+            raise InputError(f"{path}: two images have the file_name {name!r}: join them")
+        names.add(name)
+        item: Item = {"image": str(finder.find(name)), "case": name}
         if picture.get("height") and picture.get("width"):
             item["size"] = (picture["height"], picture["width"])
-        items[picture["id"]] = item
-    found = opened(list(items.values()), missing, path)
-    size_of = {item["image"]: item["size"] for item in found}
-    kept = {number: size_of.get(item["image"]) for number, item in items.items()}
-    by_picture = _annotations_of(content, kept, str(path), min_area)
-    numbers = [n for n, size in kept.items() if size]
-    return [{**i, "annotations": by_picture[n]} for n, i in zip(numbers, found, strict=True)]
+        items[number] = {**item, "number": number}
+    found = {item.pop("number"): item for item in opened(list(items.values()), missing, path)}
+    by_picture = _annotations_of(content, items.keys(), found, str(path), min_area)
+    return [{**item, "annotations": by_picture[number]} for number, item in found.items()]
 
 
 def read_coco_json(path: str | Path) -> dict[str, Any]:
@@ -125,71 +126,78 @@ def read_coco_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def category_names(content: dict[str, Any]) -> dict[Any, str]:
+def category_names(content: dict[str, Any]) -> dict[str, str]:
     """Return the categories of a COCO file by their ids."""
     categories = [c for c in content.get("categories") or [] if isinstance(c, dict)]
-    return {c.get("id"): str(c.get("name", f"category {c.get('id')}")) for c in categories}
+    return {str(c.get("id")): str(c.get("name", f"category {c.get('id')}")) for c in categories}
 
 
 def _annotations_of(
-    content: dict[str, Any], sizes: dict[Any, tuple[int, int] | None], source: str, min_area: int
-) -> dict[Any, list[Item]]:
-    """Return {label, rle} by the pictures' ids; what is left out is counted."""
+    content: dict[str, Any],
+    listed: Collection[str],
+    pictures: Mapping[str, Item],
+    source: str,
+    min_area: int,
+) -> dict[str, list[Item]]:
+    """Return {label, rle} by the pictures' ids; what cannot be used is counted.
+
+    Args:
+        content: of the file.
+        listed: the ids of all its pictures.
+        pictures: those of them that are there.
+        source: the file.
+        min_area: of an instance.
+    """
     names = category_names(content)
-    listed = [a for a in content["annotations"] if not (isinstance(a, dict) and a.get("iscrowd"))]
-    seen: set[Any] = set()
-    twice = [False] * len(listed)
-    for n, annotation in enumerate(listed):
-        number = annotation.get("id", n) if isinstance(annotation, dict) else n
-        twice[n] = str(number) in seen
-        seen.add(str(number))
-
-    def instance(pair: tuple[Any, bool]) -> Item | InputError | None:
-        annotation, repeated = pair
+    found: dict[str, list[Item]] = defaultdict(list)
+    faults: list[str] = []
+    seen: set[str] = set()
+    for annotation in tqdm(content["annotations"], "annotations", leave=False):
         try:
-            if not isinstance(annotation, dict) or annotation.get("image_id") not in sizes:
+            if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in listed:
                 raise InputError("it belongs to no image")
-            if repeated:
+            number, picture = str(annotation.get("id")), str(annotation["image_id"])
+            if number in seen and number != "None":
                 raise InputError("another annotation has its id")
-            size = sizes[annotation["image_id"]]
-            if size is None:
-                return None  # with its picture
-            number = annotation.get("category_id")
-            if names and number not in names:
-                raise InputError(f"its category {number!r} is not listed")
-            rle = rle_of_segmentation(annotation.get("segmentation"), size)
-            if coco.area(rle) < max(min_area, 1):
-                raise InputError(f"it covers {coco.area(rle)} pixels of the picture")
-            return {"label": names.get(number, f"category {number}"), "rle": rle}
-        except (InputError, TypeError) as error:
+            seen.add(number)
+            if picture in pictures and not annotation.get("iscrowd"):
+                made = _instance(annotation, names, pictures[picture]["size"], min_area)
+                found[picture].append(made)
+        except InputError as error:
             named = annotation.get("id") if isinstance(annotation, dict) else annotation
-            return InputError(f"annotation {str(named)[:40]}: {error}")
-
-    pairs = tqdm(list(zip(listed, twice, strict=True)), "annotations", leave=False)
-    made = [instance(pair) for pair in pairs]
-    found: dict[Any, list[Item]] = defaultdict(list)
-    for annotation, result in zip(listed, made, strict=True):
-        if isinstance(result, dict):
-            found[annotation["image_id"]].append(result)
-    faults = [result for result in made if isinstance(result, InputError)]
-    if faults and len(faults) == len(listed):
+            faults.append(f"annotation {str(named)[:40]}: {error}")
+    if faults and not found:
         raise InputError(
-            f"{source}: none of its {len(faults)} annotations can be used, the first: {faults[0]}"
+            f"{source}: none of its annotations can be used; of {len(faults)} the first: "
+            f"{faults[0]}"
         )
     if faults:
         log.warning(
             "%s: %d of %d annotations are left out, the first: %s",
-            *(source, len(faults), len(listed), faults[0]),
+            *(source, len(faults), len(content["annotations"]), faults[0]),
         )
     return found
 
 
+def _instance(
+    annotation: Item, names: Mapping[str, str], size: tuple[int, int], min_area: int
+) -> Item:
+    """Return {label, rle} of an annotation in a picture (H, W)."""
+    number = str(annotation.get("category_id"))
+    if names and number not in names:
+        raise InputError(f"its category {number} is not listed")
+    rle = rle_of_segmentation(annotation.get("segmentation"), size)
+    if coco.area(rle) < max(min_area, 1):
+        raise InputError(f"it covers {coco.area(rle)} pixels of the picture")
+    return {"label": names.get(number, f"category {number}"), "rle": rle}
+
+
 class _Finder:
-    """Where pictures lie: under their name, or anywhere below one of some folders."""
+    """Where pictures lie: under their name, or the only one of that name below some folders."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
-        self.below: dict[str, Path] | None = None
+        self.below: dict[str, set[Path]] | None = None
 
     def find(self, name: str) -> Path:
         """Return the path of a picture; where there is none, the one that it should have."""
@@ -197,10 +205,10 @@ class _Finder:
             if (folder / name).exists():
                 return folder / name
         if self.below is None:
-            self.below = {
-                path.name: path
-                for folder in reversed(self.folders)
-                for path in sorted(folder.rglob("*"), reverse=True)
-                if path.suffix.lower() in ENDINGS
-            }
-        return self.below.get(Path(name).name, self.folders[0] / name)
+            files = {p for folder in self.folders for p in folder.rglob("*")}
+            self.below = defaultdict(set)
+            for path in files:
+                if path.suffix.lower() in ENDINGS:
+                    self.below[path.name].add(path)
+        paths = self.below[Path(name).name]
+        return next(iter(paths)) if len(paths) == 1 else self.folders[0] / name
