@@ -209,7 +209,9 @@ def draw_overlay(
         outlines: of the published and of the tuned model, each with a title.
         path: of the PNG file.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(12, 6), layout="constrained")
+    height, width = picture.shape[-2:]
+    side = min(max(6 * height / width, 1.5), 12)
+    figure, axes = plt.subplots(1, 2, figsize=(12, side + 0.8), layout="constrained")
     colors = plt.get_cmap("Set1").colors
     for axis, (title, found), model in zip(
         axes, outlines, ("SAM as published", "tuned"), strict=True
@@ -222,8 +224,8 @@ def draw_overlay(
             if len(found) <= len(colors):
                 axis.plot([], [], color=color, label=f"{outline.name} {outline.score:.1f}")
         if len(found) <= len(colors):
-            axis.legend(loc="lower right", title="score (%); truth dashed", fontsize=9)
-        axis.set_title(f"{model}: {title}")
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=9)
+        axis.set_title(f"{model}: {title} (scores in %, truth dashed)", fontsize=10)
         axis.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)

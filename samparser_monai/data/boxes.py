@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from samparser_monai.data.coco import category_names, read_coco_json
+from samparser_monai.data.listing import Item, opened, pictures_in
 from samparser_monai.data.nwpu import nwpu_boxes
-from samparser_monai.data.pictures import Item, opened, pictures_in
 from samparser_monai.errors import InputError, unknown
 
 Boxes = dict[str, list[Any]]

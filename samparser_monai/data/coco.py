@@ -10,8 +10,7 @@ from typing import Any
 from pycocotools import mask as coco
 from tqdm import tqdm
 
-from samparser_monai.data.masks import rle_of_segmentation
-from samparser_monai.data.pictures import (
+from samparser_monai.data.listing import (
     ENDINGS,
     Item,
     Missing,
@@ -20,6 +19,7 @@ from samparser_monai.data.pictures import (
     shown,
     split_pictures,
 )
+from samparser_monai.data.masks import rle_of_segmentation
 from samparser_monai.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from samparser_monai.data.coco import one_file_items
-from samparser_monai.data.masks import components, rle_of
-from samparser_monai.data.pictures import (
+from samparser_monai.data.listing import (
     Item,
     Missing,
     as_items,
@@ -20,6 +19,7 @@ from samparser_monai.data.pictures import (
     shown,
     split_pictures,
 )
+from samparser_monai.data.masks import components, rle_of
 from samparser_monai.errors import InputError, unknown
 
 Kind = Literal["binary", "class", "instance"]

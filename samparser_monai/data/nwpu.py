@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.data.coco import one_file_items
-from samparser_monai.data.pictures import Missing
+from samparser_monai.data.listing import Missing
 from samparser_monai.errors import InputError
 
 CLASSES = (

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.data.coco import read_coco
-from samparser_monai.data.pictures import Missing, as_items
+from samparser_monai.data.listing import Missing, as_items
 from samparser_monai.errors import InputError
 
 HELD_OUT = ("val", "test")

@@ -217,7 +217,7 @@ class RandAugmentd(EpochSeeded, Transform):
 
 
 def seed_of(seed: int, data: Mapping[Hashable, Any]) -> int:
-    """Return a seed of 64 bits for an item that has a case, and a slice if it is one of a volume."""
+    """Return a seed of 64 bits for an item: a picture, or the slice of a case."""
     name = f"{seed}/{data['case']}/{data.get('slice', 0)}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.data.listing import Item, Missing, as_items, each, label_of, opened
 from samparser_monai.data.masks import rle_of
-from samparser_monai.data.pictures import Item, Missing, as_items, each, label_of, opened
 from samparser_monai.errors import InputError
 
 VOID = 255

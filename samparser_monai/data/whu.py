@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from samparser_monai.data.folders import masked_items
+from samparser_monai.data.listing import Item, Missing, as_items
 from samparser_monai.data.masks import components
-from samparser_monai.data.pictures import Item, Missing, as_items
 
 
 def whu_items(
