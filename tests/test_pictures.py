@@ -107,6 +107,9 @@ COLOURED = np.zeros((*SIZE, 3), np.uint8)
 COLOURED[5:15, 5:15] = (255, 0, 255)
 COLOURED[20:30, 5:15] = (255, 255, 0)
 COLOURED[20:30, 40:50] = (255, 255, 0)
+WHITE = COLOURED.copy()
+WHITE[20:30, 5:15] = 255
+WHITE[20:30, 40:50] = (0, 0, 255)
 COUNTED = np.zeros(SIZE, np.uint16)
 COUNTED[5:15, 5:15], COUNTED[5:15, 15:25], COUNTED[30:40, 40:60] = 300, 301, 301
 
@@ -123,6 +126,12 @@ COUNTED[5:15, 5:15], COUNTED[5:15, 15:25], COUNTED[30:40, 40:60] = 300, 301, 301
             ["kidney", "kidney", "liver"],
         ),
         (COLOURED, {"mask_kind": "class", "classes": {"liver": [255, 0, 255]}}, ["liver"]),
+        (
+            WHITE,
+            {"mask_kind": "class", "classes": {"roof": [255, 255, 255], "pool": [0, 0, 255]}},
+            ["pool", "roof"],
+        ),
+        (WHITE, {"mask_kind": "class"}, ["class 0,0,255", "class 255", "class 255,0,255"]),
         (np.dstack([COUNTED > 0] * 3) * np.uint8(255), {}, ["object"] * 2),
     ],
 )
@@ -134,6 +143,20 @@ def test_masks_of_every_kind(
         Image.fromarray(mask).save(path)
     items = data.custom_items(**paths, **options)["train"]
     assert sorted(a["label"] for a in items[0]["annotations"]) == labels
+
+
+def test_binary_masks_may_be_jpeg(tmp_path: Path) -> None:
+    paths = make_custom(tmp_path)
+    for path in list(Path(paths["masks"]).iterdir()):
+        white = np.where(read_label(path) > 0, 255, 0).astype(np.uint8)
+        save(path.with_suffix(".jpg"), np.dstack([white] * 3))
+        path.unlink()
+    for item in data.custom_items(**paths)["train"]:
+        drawn = scene(int(item["case"]))[1]
+        areas = sorted(int(coco.area(found["rle"])) for found in item["annotations"])
+        assert areas == pytest.approx(sorted(mask.sum() for _, mask in drawn), rel=0.05)
+    with pytest.raises(InputError, match="JPEG blurs"):
+        data.custom_items(**paths, mask_kind="instance")
 
 
 def test_boxes_from_text_from_coco_and_from_people(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pycocotools import mask as coco
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.sam import backbone_named
+from samparser_monai.inferers import InstanceInferer
+from samparser_monai.sam import backbone_named, build
 from samparser_monai.tiles import TiledBoxInferer, covering, windows
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -80,6 +81,20 @@ def test_split_instances_are_joined() -> None:
         assert np.array_equal(coco.decode(one["rle"]), wanted), name
         assert one["score"] == 0.5
     assert network.trunks <= 3 * 4  # once a tile, however many boxes
+
+
+def test_portions_are_the_whole() -> None:
+    network = build("tiny").eval()
+    pictures = torch.rand(2, 3, 128, 128)
+    boxes = [
+        torch.tensor([[4.0, 5, 60, 70]]).repeat(n, 1) + torch.arange(n)[:, None] for n in (3, 5)
+    ]
+    with torch.no_grad():
+        whole = network(pictures, boxes)
+        portions = InstanceInferer(at_once=2)(pictures, network, boxes)
+        cached = InstanceInferer()(pictures, network, boxes, network.features(pictures))
+    torch.testing.assert_close(portions, whole)
+    torch.testing.assert_close(cached, whole)
 
 
 def test_small_picture_is_not_cut() -> None:

@@ -20,6 +20,7 @@ from samparser_monai.data.listing import (
     split_pictures,
 )
 from samparser_monai.data.masks import components, rle_of
+from samparser_monai.data.pictures import COLOUR, colour_value
 from samparser_monai.errors import InputError, unknown
 
 Kind = Literal["binary", "class", "instance"]
@@ -123,7 +124,7 @@ def instances_by(
     if kind is not None and kind not in get_args(Kind):
         raise unknown("mask_kind", kind, get_args(Kind))
     if lossy := path.suffix.lower() in (".jpg", ".jpeg"):  # its values are blurred
-        label = (label > (127 if label.max() <= 255 else 0x7F7F7F)).astype(np.int64)
+        label = (label > 127).astype(np.int64)
     values = [int(value) for value in np.unique(label) if value]
     if kind in (None, "binary"):
         if kind is None and len(values) > 1:
@@ -140,7 +141,7 @@ def instances_by(
     named = {_value(v): name for name, v in classes.items()}
     chosen = [v for v in values if v in named] if named else values
     return [
-        {"label": named.get(v, f"class {v}"), "rle": rle}
+        {"label": named.get(v) or _class_name(v), "rle": rle}
         for v in chosen
         for rle in components(label == v, min_area)
     ]
@@ -152,5 +153,11 @@ def _value(given: int | Sequence[int]) -> int:
         return given
     if len(given) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in given):
         red, green, blue = given
-        return given[0] if red == green == blue else red * 65536 + green * 256 + blue
+        return red if red == green == blue else colour_value(given)
     raise InputError(f"classes: {given!r} must be a number or [red, green, blue] from 0 to 255")
+
+
+def _class_name(value: int) -> str:
+    if value < COLOUR:
+        return f"class {value}"
+    return f"class {value >> 16 & 255},{value >> 8 & 255},{value & 255}"

@@ -10,6 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from samparser_monai.errors import InputError
 
+COLOUR = 1 << 24
+"""Labels from here on are colours, those below are values."""
+
 Image.MAX_IMAGE_PIXELS = None  # an aerial picture is large, not an attack
 
 
@@ -56,21 +59,24 @@ def _to_bytes(array: np.ndarray, path: str | Path) -> np.ndarray:
 
 
 def read_label(path: str | Path) -> np.ndarray:
-    """Read a label picture: HxW whole numbers; of a colour, red * 65536 + green * 256 + blue.
+    """Read a label picture: HxW whole numbers, see colour_value for colours.
 
     Raises:
         InputError: it cannot be read.
     """
     array = _read(Path(path), colours=False)
-    if array.ndim == 3:
-        array = array[..., : 3 if array.shape[2] >= 3 else 1]
-        if (array == array[..., :1]).all():
-            array = array[..., 0]
-        else:
-            array = array.astype(np.int64) @ np.array([65536, 256, 1])
     if not np.array_equal(array, np.rint(array)):
         raise InputError(f"{path} holds fractions: a label picture has whole numbers")
-    return array.astype(np.int64)
+    array = array.astype(np.int64)
+    if array.ndim == 3:
+        rgb = np.moveaxis(array, -1, 0)[[0, 1, 2] if array.shape[2] >= 3 else [0, 0, 0]]
+        array = np.where((rgb == rgb[0]).all(0), rgb[0], colour_value(rgb))
+    return array
+
+
+def colour_value(rgb: Sequence[Any] | np.ndarray) -> Any:
+    """Return the number that stands for a colour (red, green, blue) which is no grey."""
+    return COLOUR + (rgb[0] << 16) + (rgb[1] << 8) + rgb[2]
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -107,6 +113,8 @@ def _read_pillow(path: Path, colours: bool) -> np.ndarray:
     with Image.open(path) as picture:
         if picture.mode == "P":
             return np.asarray(picture.convert("RGB") if colours else picture)
+        if picture.format == "JPEG" and not colours:  # whose noise is no colour
+            return np.asarray(picture.convert("L"))
         if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
             return np.asarray(picture.convert("RGB"))
         return np.asarray(picture)
