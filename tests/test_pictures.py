@@ -91,6 +91,9 @@ def test_layout_gives_the_instances_that_were_drawn(scenario: str, tmp_path: Pat
         )
         masks = [coco.decode(a["rle"]).astype(bool) for a in item["annotations"]]
         assert sorted(m.tobytes() for m in masks) == sorted((m & ~void).tobytes() for _, m in drawn)
+    assert sum(found["empty"].values()) == {"coco": 2, "nwpu": 1, "ssdd": 2, "whu": 2}.get(
+        scenario, 0
+    )
     if scenario in ("coco", "nwpu", "ssdd"):
         assert found["labels"] == ["harbor", "ship"]
 

@@ -16,8 +16,7 @@ from samparser_monai.data.listing import (
     Missing,
     as_items,
     opened,
-    shown,
-    split_pictures,
+    split_items,
 )
 from samparser_monai.data.masks import rle_of_segmentation
 from samparser_monai.errors import InputError
@@ -53,14 +52,12 @@ def one_file_items(
     missing: Missing = "fail",
     min_area: int = 1,
 ) -> dict[str, Any]:
-    """List the pictures of one COCO file, split by a seed; those without instances not at all.
+    """List the pictures of one COCO file, split by a seed.
 
     Raises:
         InputError: see read_coco, split_pictures and as_items.
     """
-    items = shown(read_coco(annotations, images, missing, min_area))
-    train, validation = split_pictures(items, share, seed)
-    return as_items(train, validation, annotations)
+    return split_items(read_coco(annotations, images, missing, min_area), share, seed, annotations)
 
 
 def read_coco(

@@ -11,13 +11,11 @@ from samparser_monai.data.coco import one_file_items
 from samparser_monai.data.listing import (
     Item,
     Missing,
-    as_items,
     each,
     label_of,
     opened,
     pictures_in,
-    shown,
-    split_pictures,
+    split_items,
 )
 from samparser_monai.data.masks import components, rle_of
 from samparser_monai.data.pictures import COLOUR, colour_value
@@ -68,9 +66,7 @@ def custom_items(
     def instances(label: np.ndarray, path: Path) -> list[Item]:
         return instances_by(mask_kind, label, path, classes or {}, min_area)
 
-    items = shown(masked_items(images, masks, instances, missing))
-    train, validation = split_pictures(items, share, seed)
-    return as_items(train, validation, masks)
+    return split_items(masked_items(images, masks, instances, missing), share, seed, masks)
 
 
 def masked_items(

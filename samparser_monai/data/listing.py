@@ -150,3 +150,14 @@ def as_items(train: Sequence[Item], validation: Sequence[Item], source: object) 
             log.info("%s: %d pictures show no instance and are left out", name, empty[name])
     labels = {a["label"] for items in kept.values() for i in items for a in i["annotations"]}
     return {**kept, "labels": sorted(labels), "empty": empty}
+
+
+def split_items(items: Sequence[Item], share: float, seed: int, source: object) -> dict[str, Any]:
+    """Return as_items of the pictures that show an instance, split by a seed.
+
+    The others are counted as ``unsplit``.
+    """
+    train, validation = split_pictures(shown(items), share, seed)
+    found = as_items(train, validation, source)
+    found["empty"]["unsplit"] = len(items) - len(train) - len(validation)
+    return found
