@@ -146,6 +146,11 @@ def test_tunes_what_it_says_and_nothing_else(case: Case, image: Tensor) -> None:
     for name, parameter in network.named_parameters():
         rate = 0.03 if re.fullmatch(".*" + original("1"), name) else 1e-3
         assert rates.get(id(parameter)) == (rate if name in tuned else None), name
+    decays = {
+        group["lr"]: group["weight_decay"]
+        for group in torch.optim.Adam(groups, weight_decay=1).param_groups
+    }
+    assert decays.items() <= {0.03: 0.0, 1e-3: 1}.items()
 
     before = copy.deepcopy(network.state_dict())
     optimizer = torch.optim.Adam(groups)

@@ -23,8 +23,9 @@ def parameter_groups(
     """Return an optimizer's groups: the coefficients have a learning rate of their own.
 
     A coefficient is of size 1 to 80 and its step is relative; at a decoder's rate, under 1e-4, it
-    would not move. The coefficients of encoder and decoder go by ``coefficient_rate``; all else
-    that a method tunes goes by ``decoder_rate``: the decoder's weights, bases, updates, adapters.
+    would not move. The coefficients of encoder and decoder go by ``coefficient_rate``, and without
+    weight decay; all else that a method tunes goes by ``decoder_rate``: the decoder's weights,
+    bases, updates, adapters.
 
     Raises:
         InputError: nothing in the network is to be trained, or a rate is not above zero.
@@ -34,9 +35,12 @@ def parameter_groups(
             raise InputError(f"{name} must be above 0, not {rate}")
     chosen = {id(step) for step in steps(network)}
     trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) in chosen], "lr": coefficient_rate},
-        {"params": [p for p in trained if id(p) not in chosen], "lr": decoder_rate},
+    coefficients = [p for p in trained if id(p) in chosen]
+    rest = [p for p in trained if id(p) not in chosen]
+    groups: list[dict[str, Any]] = [
+        # a decay would draw the steps to zero: to SAM as published
+        {"params": coefficients, "lr": coefficient_rate, "weight_decay": 0.0},
+        {"params": rest, "lr": decoder_rate},
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:
