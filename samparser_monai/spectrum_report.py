@@ -94,7 +94,7 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
 
 def draw_spectra(spectra: Spectra, path: Path) -> None:
     """Draw each coefficient's relative change over its size, and the changes of each layer."""
-    height = max(3.5, 0.2 * len(spectra) + 1)
+    height = max(3.5, 0.35 * len(spectra) + 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, height), layout="constrained")
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(spectra)))
     for row, (color, (before, after)) in enumerate(zip(colors, spectra.values(), strict=True)):
@@ -106,7 +106,7 @@ def draw_spectra(spectra: Spectra, path: Path) -> None:
         right.plot(middle, row, "o", color=color)
     left.set(xscale="log", xlabel="coefficient before tuning", ylabel="relative change (%)")
     right.set(xlabel="relative change (%): all, 90 % of them, median")
-    right.set_yticks(range(len(spectra)), [*spectra], fontsize=8)
+    right.set_yticks(range(len(spectra)), map(_caption, spectra, spectra.values()), fontsize=8)
     right.set_ylim(len(spectra) - 0.5, -0.5)
     left.axhline(0, color="gray", linewidth=0.8)
     right.axvline(0, color="gray", linewidth=0.8)
@@ -114,3 +114,11 @@ def draw_spectra(spectra: Spectra, path: Path) -> None:
     figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
     temporary.replace(path)
+
+
+def _caption(layer: str, spectrum: tuple[Tensor, Tensor]) -> str:
+    moved = shift(*spectrum)
+    return (
+        f"{layer}\n{moved['moved']} of {moved['count']} moved, {moved['sign_changes']} changed sign, "
+        f"weight {100 * moved['weight_change']:.0f} %"
+    )

@@ -45,7 +45,9 @@ def verdict(results: str | Path, scenario: str, options: Mapping[str, Any]) -> d
         wanted = " or ".join(RICHER)
         reason = f"not known: {results} has no runs of coefficients and of {wanted}: run {command}"
         return {"enough": None, "reason": reason, "comparisons": []}
-    enough = all(row["gain"] >= ENOUGH * row["gain_of_richer"] for row in comparisons)
+    enough = all(
+        row["difference"] >= (ENOUGH - 1) * abs(row["gain_of_richer"]) for row in comparisons
+    )
     remedy = "SAM's own bases are enough here" if enough else "not enough: tune coefficients_lora"
     reason = "; ".join([remedy, *map(_words, comparisons)])
     return {"enough": enough, "reason": reason, "comparisons": comparisons}

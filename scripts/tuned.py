@@ -23,7 +23,7 @@ def show(args: argparse.Namespace) -> None:
     tensors, about = read_tuned(args.tuned)
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     numbers = sum(tensor.numel() for tensor in tensors.values())
-    print(json.dumps({**about, "numbers": numbers, "tensors": shapes}, indent=4))
+    print(json.dumps({**about, "numbers": numbers, "tensors": shapes}, indent=4, sort_keys=True))
 
 
 def run_merge(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import move
 from monai.bundle import ConfigParser
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -123,15 +124,6 @@ def image() -> Tensor:
 def logits(network: SamNetwork, image: Tensor) -> Tensor:
     boxes = [torch.tensor([[10.0, 20, 60, 90], [0, 0, 40, 40]]), torch.tensor([[30.0, 5, 99, 70]])]
     return network(image, boxes)
-
-
-@torch.no_grad()
-def move(network: SamNetwork) -> None:
-    """Change all that is tuned, as a training would."""
-    generator = torch.Generator().manual_seed(2)
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
 @torch.no_grad()
