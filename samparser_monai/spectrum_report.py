@@ -119,6 +119,6 @@ def draw_spectra(spectra: Spectra, path: Path) -> None:
 def _caption(layer: str, spectrum: tuple[Tensor, Tensor]) -> str:
     moved = shift(*spectrum)
     return (
-        f"{layer}\n{moved['moved']} of {moved['count']} moved, {moved['sign_changes']} changed sign, "
-        f"weight {100 * moved['weight_change']:.0f} %"
+        f"{layer}\n{moved['moved']} of {moved['count']} moved, {moved['sign_changes']} changed "
+        f"sign, weight {100 * moved['weight_change']:.0f} %"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import move
+from conftest import ROOT, move, read_json
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -136,3 +136,10 @@ def test_file_that_cannot_be_read(content: bytes | str | None, part: Path) -> No
         part.write_bytes(whole[:40] if isinstance(content, str) else content)
     with pytest.raises(InputError, match=rf"{re.escape(str(part))} cannot be read.*name that one"):
         read_tuned(part)
+
+
+def test_every_scenario_is_written_under_its_name() -> None:
+    scenarios = ROOT / "configs" / "scenarios"
+    named = {path.stem: read_json(path).get("scenario") for path in scenarios.glob("*.json")}
+    assert read_json(ROOT / "configs" / "train.json")["scenario"] == "abdomen_ct"
+    assert all(name == stem for stem, name in named.items() if stem != "abdomen_ct"), named
