@@ -8,6 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -81,7 +82,7 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
     ``weight_change`` is the norm of W' - W as a share of W's: bases are orthonormal.
     """
     before, after = before.double(), after.double()
-    absolute, relative = (after - before).abs(), (after / before - 1).abs()
+    absolute, relative = (after - before).abs(), _relative(before, after).abs()
     return {
         "count": len(before),
         "moved": int((relative > MOVED).sum()),
@@ -92,20 +93,26 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
     }
 
 
+def _relative(before: Tensor, after: Tensor) -> Tensor:
+    """Return p' / p - 1, and 0 where p was and is 0."""
+    tiny = torch.finfo(torch.float32).tiny
+    return (after.double() - before) / before.double().clamp_min(tiny)
+
+
 def draw_spectra(spectra: Spectra, path: Path) -> None:
     """Draw each coefficient's relative change over its size, and the changes of each layer."""
     height = max(3.5, 0.35 * len(spectra) + 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, height), layout="constrained")
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(spectra)))
     for row, (color, (before, after)) in enumerate(zip(colors, spectra.values(), strict=True)):
-        change = 100 * (after / before - 1).double().numpy()
+        change = 100 * _relative(before, after).numpy()
         left.scatter(before, change, s=6, alpha=0.6, color=color)
         low, middle, high = np.quantile(change, (0.05, 0.5, 0.95))
         right.plot([change.min(), change.max()], [row, row], ":", color=color)
         right.plot([low, high], [row, row], color=color, linewidth=3)
         right.plot(middle, row, "o", color=color)
     left.set(xscale="log", xlabel="coefficient before tuning", ylabel="relative change (%)")
-    right.set(xlabel="relative change (%): all, 90 % of them, median")
+    right.set(xlabel="relative change (%)\nall, 90 %, median")
     right.set_yticks(range(len(spectra)), map(_caption, spectra, spectra.values()), fontsize=8)
     right.set_ylim(len(spectra) - 0.5, -0.5)
     left.axhline(0, color="gray", linewidth=0.8)

@@ -26,6 +26,11 @@ def test_shift_by_hand() -> None:
     assert found["weight_change"] == pytest.approx((64.09**0.5) / 5)
 
 
+def test_a_coefficient_of_zero_has_not_moved() -> None:
+    found = shift(torch.tensor([2.0, 0.0]), torch.tensor([2.0, 0.0]))
+    assert found["moved"] == 0 and found["relative"] == {"median": 0.0, "max": 0.0}
+
+
 @torch.no_grad()
 def test_weight_change_is_that_of_the_weight() -> None:
     layer = coefficients(build("tiny")).image_encoder.neck[2]
