@@ -189,6 +189,11 @@ class History:
         self.rows.append(row)
         self.seconds += self._ended - self._begun
 
+    def best(self) -> dict[str, float]:
+        """Return the row of the epoch whose model is kept: the first with the best key metric."""
+        name = self.validator.state.key_metric_name
+        return max((row for row in self.rows if name in row), key=lambda row: row[name], default={})
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         return {"rows": self.rows, "seconds": self.seconds}

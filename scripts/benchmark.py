@@ -1,6 +1,7 @@
 """Speeds, each a ratio measured side by side in one run on an otherwise idle machine.
 
-    python scripts/benchmark.py training|inference|encoder|scaling [--backbone NAME] [--json FILE]
+    python scripts/benchmark.py training|inference|encoder|scaling|swap
+        [--backbone NAME] [--json FILE]
 
 Weights are seeded, not published: a speed does not depend on their values. `encoder` takes the
 published ones where they are at hand, because it compares masks too.
@@ -34,6 +35,8 @@ from samparser_monai.errors import InputError
 from samparser_monai.features import FeatureCache
 from samparser_monai.losses import BoxPromptLoss
 from samparser_monai.sam import SamNetwork, architecture, backbone_named, build
+from samparser_monai.swap import Scenarios
+from samparser_monai.tuned import save_tuned
 from samparser_monai.volume import BoxPromptInferer
 
 ROWS = (  # method, whether its features are cached, repeats
@@ -222,9 +225,32 @@ def _volume(root: Path, number: int) -> dict[str, str]:
     return {**paths, "case": str(number)}
 
 
+def swap(name: str) -> dict[str, Any]:
+    """Time the answers of 1 to 8 scenarios, two boxes each, over one trunk pass."""
+    base, side = architecture(name).to(DEVICE), backbone_named(name).image_size
+    network = methods.coefficients(architecture(name))
+    image = torch.randn(1, 3, side, side, device=DEVICE)
+    boxes = [torch.tensor([[0.1, 0.1, 0.5, 0.6], [0.4, 0.4, 0.9, 0.8]]) * side]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        part = Path(folder, "tuned.safetensors")
+        save_tuned(part, network, {}, network.state_dict())
+        scenarios = Scenarios(base, {str(n): part for n in range(8)}).to(DEVICE)
+        for count in (1, 2, 4, 8):
+
+            def answer(names: list[str] = scenarios.names[:count]) -> None:
+                features = scenarios.features(image)
+                for one in names:
+                    scenarios(one, features, boxes)
+
+            rows.append({"scenarios": count, "seconds": seconds(answer, 3)})
+    first, last = rows[0]["seconds"], rows[-1]["seconds"]
+    return {"rows": rows, "ratios": {"further_scenario": (last - first) / 7 / first}}
+
+
 def main() -> None:
     """Measure what is asked for and print it as JSON."""
-    kinds = {f.__name__: f for f in (training, inference, encoder, scaling)}
+    kinds = {f.__name__: f for f in (training, inference, encoder, scaling, swap)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--backbone", default="vit_b")

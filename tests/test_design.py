@@ -24,7 +24,13 @@ ALLOWED = {  # room -> rooms that it may import
     "tiles": {"sam", "data", "prompts", "inferers"},
     "volume": {"sam", "data", "prompts"},
     "handlers": set(),
-    "tuned": {"sam"},
+    "tuned": {"sam", "methods"},
+    "merge": {"sam"},
+    "unmerge": {"sam", "methods", "spectrum"},
+    "swap": {"sam", "methods", "tuned"},
+    "export": {"sam"},
+    "verdict": set(),
+    "spectrum_report": {"sam", "spectrum", "report", "verdict"},
     "report": {"methods", "metrics", "handlers"},
 }
 

@@ -60,8 +60,10 @@ def published(backbone: str) -> Path:
     """Return the path of a backbone's published weights in the cache folder, verified.
 
     Raises:
-        InputError: the file is not there, or is not the published one.
+        InputError: there are none; the file is not there, or is not the published one.
     """
+    if backbone not in WEIGHTS:
+        raise InputError(f"backbone={backbone!r} has no published weights: give --checkpoint")
     source = WEIGHTS[backbone]
     path = cache_dir() / source.name
     if not path.exists():
@@ -74,8 +76,8 @@ def published(backbone: str) -> Path:
     return path
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file of tensors, published or our own choice (MedSAM's ViT-B, say).
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, published or our own choice (MedSAM's ViT-B, say), as named.
 
     Raises:
         InputError: the file is missing, damaged, or not a dictionary of tensors.
@@ -95,9 +97,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     weights = weights.get("model", weights) if isinstance(weights, dict) else weights
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise InputError(f"checkpoint={str(path)!r} does not hold a dictionary of tensors")
+    return weights
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file of tensors under the names of our network; for errors see read_checkpoint."""
+    weights = read_checkpoint(path)
     if any(name.startswith("image_encoder.layers.") for name in weights):
         weights = rename_published(weights)
-    return Checkpoint(weights, sha256_of(path))
+    return Checkpoint(weights, sha256_of(Path(path)))
 
 
 def load_strictly(network: torch.nn.Module, path: str | Path, backbone: str) -> str:
