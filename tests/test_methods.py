@@ -146,16 +146,17 @@ def test_tunes_what_it_says_and_nothing_else(case: Case, image: Tensor) -> None:
             methods.parameter_groups(network, 0.03, 1e-3)
         return
 
-    groups = methods.parameter_groups(network, 0.03, 1e-3)
+    groups = methods.parameter_groups(network, 0.03, 1e-3, 2e-3)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, parameter in network.named_parameters():
-        rate = 0.03 if re.fullmatch(".*" + original("1"), name) else 1e-3
+        rate = 2e-3 if name.startswith("image_encoder.") else 1e-3
+        rate = 0.03 if re.fullmatch(".*" + original("1"), name) else rate
         assert rates.get(id(parameter)) == (rate if name in tuned else None), name
     decays = {
         group["lr"]: group["weight_decay"]
         for group in torch.optim.Adam(groups, weight_decay=1).param_groups
     }
-    assert decays.items() <= {0.03: 0.0, 1e-3: 1}.items()
+    assert decays.items() <= {0.03: 0.0, 1e-3: 1, 2e-3: 1}.items()
 
     before = copy.deepcopy(network.state_dict())
     optimizer = torch.optim.Adam(groups)

@@ -40,6 +40,11 @@ def test_scenario_trains_and_is_judged(scenario: str, tmp_path: Path, overrides:
         assert means.loc["tuned", "f1"] == pytest.approx(summary["f1"]["tuned"]["20"], abs=0.01)
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario_knows_its_name(scenario: str) -> None:
+    assert read_json(ROOT / "configs" / "scenarios" / f"{scenario}.json")["scenario"] == scenario
+
+
 def test_whu_counts_tiles_without_buildings(tmp_path: Path, overrides: dict) -> None:
     overrides |= LAYOUTS["whu"](tmp_path / "data") | {"epochs": 1}
     run("train", "train", "scenarios/whu", run_id="training", **overrides)
