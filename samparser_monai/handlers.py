@@ -179,7 +179,7 @@ class History:
         self._begun, self._losses = time.monotonic(), []
 
     def _iterated(self, engine: Engine) -> None:
-        self._losses.append(float(engine.state.output["loss"]))
+        self._losses.append(float(engine.state.output[0]["loss"]))
         self._ended = time.monotonic()  # before validation begins
 
     def _completed(self, engine: Engine) -> None:

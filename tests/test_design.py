@@ -24,6 +24,7 @@ ALLOWED = {  # room -> rooms that it may import
     "tiles": {"sam", "data", "prompts", "inferers"},
     "volume": {"sam", "data", "prompts"},
     "handlers": set(),
+    "tracking": set(),
     "tuned": {"sam", "methods"},
     "merge": {"sam"},
     "unmerge": {"sam", "methods", "spectrum"},
