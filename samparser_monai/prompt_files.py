@@ -1,113 +1,155 @@
-"""Prompts that people write: a JSON file, or coarse label volumes; checked before any work.
+"""Prompts that people write, checked before any work: JSON, CSV, or coarse label volumes.
 
-The JSON file has a list to each case, a volume's name without endings::
-
-    {"case_1": [
-        {"label": "liver",  "box": [i0, j0, k0, i1, j1, k1]},
-        {"label": "spleen", "box": [i0, j0, i1, j1], "slice": k},
-        {"label": "kidney", "box": [x0, y0, z0, x1, y1, z1], "frame": "LPS"},
-        {"mask": "case_1_coarse.nii.gz"}]}
-
-``frame`` is ``voxel`` (the default: indices of the file's own array, corners included), or
-``RAS`` or ``LPS`` for millimetres. A mask's boxes are those of its components on each slice; its
-values are those of the labels; with ``label`` only that organ is taken from it.
+The format is in docs/prompts.md.
 """
 
+import csv
 import json
+import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError, unknown
 
-Prompt = dict[str, Any]
 FRAMES = ("voxel", "RAS", "LPS")
-KEYS = ("label", "box", "slice", "mask", "frame")
+KINDS = ("box", "points", "mask")
+KEYS = ("label", *KINDS, "slice", "point_labels", "frame")
+COLUMNS = ("case", "label", "frame", "i0", "j0", "k0", "i1", "j1", "k1", "foreground")
 
 
-def read_prompts(
-    path: str | Path, cases: Sequence[str], labels: Mapping[str, Any]
-) -> dict[str, list[Prompt]]:
-    """Read the prompts of some cases from a JSON file, or from a folder of coarse label volumes.
+def read_prompts(path: str | Path) -> dict[str, list[Any]]:
+    """Read prompts by case from a JSON or CSV file, or from a folder of coarse label volumes.
 
     Raises:
-        InputError: a prompt that cannot be used, one for a case that is not there, or a case
-            without any.
+        InputError: the file cannot be read. Whether the prompts can be used, check_prompts tells.
     """
     path = Path(path)
     if path.is_dir():
         masks = {_stem(p): p for p in sorted(path.iterdir()) if ".nii" in p.suffixes}
-        found = {case: [{"mask": str(mask)}] for case, mask in masks.items()}
-    else:
-        found = _from_json(path)
-    for case, prompts in found.items():
-        if case not in cases:
-            raise unknown(f"case in prompts={str(path)!r}:", case, cases)
-        for number, prompt in enumerate(prompts):
-            _check(prompt, f"{path}: prompt {number} of case {case!r}", labels)
-    if lacking := [case for case in cases if not found.get(case)]:
-        raise InputError(
-            f"prompts={str(path)!r} has none for {len(lacking)} of {len(cases)} cases, the first "
-            f"is {lacking[0]!r}: add a box or a mask, or take the volume out of dataset_dir"
-        )
-    return found
+        return {case: [{"mask": str(mask)}] for case, mask in masks.items()}
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
+        return _from_csv(text, path) if path.suffix == ".csv" else _from_json(text, path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"prompts={str(path)!r} cannot be read ({error}): name another") from error
+
+
+def check_prompts(prompts: Any, where: str, labels: Mapping[str, Any]) -> None:
+    """Raise an InputError unless the prompts of a case, which ``where`` names, can be used."""
+    if not isinstance(prompts, Sequence) or isinstance(prompts, str):
+        raise InputError(f"{where} must be a list of prompts, not {prompts!r}")
+    if not prompts:
+        raise InputError(f"{where} has no prompt: add a box, points or a mask, or take it out")
+    for number, prompt in enumerate(prompts):
+        _check(prompt, f"prompt {number} of {where}", labels)
 
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
 
 
-def _from_json(path: Path) -> dict[str, list[Prompt]]:
+def _from_json(text: str, path: Path) -> dict[str, list[Any]]:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(text)
+    except ValueError as error:
         raise InputError(f"prompts={str(path)!r} is no readable JSON file ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise InputError(f"prompts={str(path)!r} must hold a list of prompts to each case's name")
-    for prompts in found.values():
-        for prompt in prompts:
-            if isinstance(prompt, dict) and "mask" in prompt:
-                prompt["mask"] = str(path.parent / str(prompt["mask"]))
+    for prompt in (prompt for prompts in found.values() for prompt in prompts):
+        if isinstance(prompt, dict) and isinstance(prompt.get("mask"), str):
+            prompt["mask"] = os.path.join(path.parent, prompt["mask"])
     return found
 
 
+def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
+    """Read a row to a box, or to a point: the row of a point has no second corner."""
+    rows = csv.DictReader(text.splitlines())
+    if missing := [c for c in COLUMNS[:9] if c not in (rows.fieldnames or ())]:
+        raise InputError(
+            f"prompts={str(path)!r} has no column {missing[0]!r}: its first line must be "
+            + ",".join(COLUMNS)
+        )
+    found: dict[str, list[Any]] = defaultdict(list)
+    for number, row in enumerate(rows, start=2):
+        values = [(row[column] or "").strip() for column in COLUMNS[3:9]]
+        try:
+            corners = [float(v) for v in values if v]
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {error}; give numbers") from error
+        known = {"label": row["label"].strip(), "frame": (row["frame"] or "").strip() or "voxel"}
+        if len(corners) == 3 and all(values[:3]):
+            kind = int((row.get("foreground") or "1").strip() != "0")
+            known |= {"points": [corners], "point_labels": [kind]}
+        else:
+            known["box"] = corners
+        found[row["case"].strip()].append(known)
+    return dict(found)
+
+
 def _check(prompt: Any, where: str, labels: Mapping[str, Any]) -> None:
-    if not isinstance(prompt, dict):
-        raise InputError(f"{where} is {prompt!r}: it must be an object with 'box' or 'mask'")
+    if not isinstance(prompt, Mapping):
+        raise InputError(f"{where} is {prompt!r}: it must be an object with 'box', say")
     for key in prompt:
         if key not in KEYS:
             raise unknown(f"key in {where}:", key, KEYS)
-    if ("box" in prompt) == ("mask" in prompt):
-        raise InputError(f"{where} needs either 'box' or 'mask', not {sorted(prompt)}")
+    kinds = [kind for kind in KINDS if kind in prompt]
+    if len(kinds) != 1:
+        raise InputError(
+            f"{where} needs either 'box', 'points' or 'mask', not {sorted(prompt)}: "
+            "several prompts of an organ stand beside each other in the list"
+        )
     if "label" in prompt and prompt["label"] not in labels:
         raise unknown(f"label in {where}:", prompt["label"], labels)
     if prompt.get("frame", "voxel") not in FRAMES:
         raise unknown(f"frame in {where}:", prompt["frame"], FRAMES)
-    if "mask" in prompt:
-        if not Path(prompt["mask"]).exists():
-            raise InputError(f"{where}: mask {prompt['mask']!r} does not exist: correct its path")
-        return
-    if "label" not in prompt:
-        raise InputError(f"{where} has a box without 'label': name its organ")
-    _check_box(prompt, where)
+    if kinds[0] != "mask" and "label" not in prompt:
+        raise InputError(f"{where} has no 'label': name its organ")
+    {"box": _check_box, "points": _check_points, "mask": _check_mask}[kinds[0]](prompt, where)
 
 
-def _check_box(prompt: Prompt, where: str) -> None:
+def _check_mask(prompt: Mapping[str, Any], where: str) -> None:
+    if isinstance(prompt["mask"], str | Path) and not Path(prompt["mask"]).exists():
+        raise InputError(f"{where}: mask {prompt['mask']!r} does not exist: correct its path")
+
+
+def _check_points(prompt: Mapping[str, Any], where: str) -> None:
+    points = prompt["points"]
+    if not isinstance(points, Sequence) or not points or not all(_numbers(p, 3) for p in points):
+        raise InputError(f"{where}: points={points!r} must be a list of [i, j, k]")
+    kinds = prompt.get("point_labels", [1] * len(points))
+    if not isinstance(kinds, Sequence) or len(kinds) != len(points) or set(kinds) - {0, 1}:
+        raise InputError(
+            f"{where}: point_labels={kinds!r} must be 1 (in the organ) or 0 (not in it) for each "
+            f"of the {len(points)} points"
+        )
+
+
+def _check_box(prompt: Mapping[str, Any], where: str) -> None:
     box, length = prompt["box"], 4 if "slice" in prompt else 6
-    numbers = isinstance(box, list) and all(isinstance(x, int | float) for x in box)
-    if not numbers or len(box) != length:
+    if not _numbers(box, length):
         raise InputError(
             f"{where}: box={box!r} must be {length} numbers, "
             + ("i0, j0, i1, j1 beside 'slice'" if length == 4 else "i0, j0, k0, i1, j1, k1")
         )
-    if "slice" in prompt and prompt.get("frame", "voxel") != "voxel":
+    voxel = prompt.get("frame", "voxel") == "voxel"
+    if "slice" in prompt and not voxel:
         raise InputError(f"{where}: a box with 'slice' is in voxels; give six numbers in mm")
-    half = length // 2
-    for axis, (low, high) in enumerate(zip(box[:half], box[half:], strict=True)):
-        if prompt.get("frame", "voxel") == "voxel" and low > high:
+    pairs = list(zip(box[: length // 2], box[length // 2 :], strict=True))
+    for axis, (low, high) in enumerate(pairs):
+        if voxel and low > high:
             raise InputError(
                 f"{where}: box={box!r} is inverted along axis {axis} ({low} > {high}): "
                 "give the lower corner first"
             )
-        if low == high and axis < 2:
-            raise InputError(f"{where}: box={box!r} has no area along axis {axis}: widen it")
+    if sum(low == high for low, high in pairs) + (length == 4) > 1:
+        raise InputError(f"{where}: box={box!r} has no area: it may be flat along one axis only")
+
+
+def _numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and len(values) == count
+        and all(isinstance(v, int | float) and abs(v) < float("inf") for v in values)
+    )

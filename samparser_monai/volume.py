@@ -1,154 +1,262 @@
-"""A label volume from a CT volume and box prompts, on exactly the source's grid."""
+"""A volume segmented slice by slice from few prompts, on exactly the source's grid."""
 
-import os
-import tempfile
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import collate_meta_tensor_fn
 from monai.inferers import Inferer
-from monai.transforms import Transform
+from monai.transforms import Orientation
 from torch import Tensor
 
 from samparser_monai.data.labels import Labels, organ_values
-from samparser_monai.data.volumes import check_same_grid, read_oriented
-from samparser_monai.errors import InputError, writable
-from samparser_monai.prompts import boxes_of, frame_scale, from_frame, instances_of, into_frame
+from samparser_monai.errors import unknown
+from samparser_monai.prompts import from_frame, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
+from samparser_monai.targets import Prompt, Seed, Target, TargetReader, axcodes_of
 
-SliceBoxes = dict[int, list[tuple[int, np.ndarray]]]
-"""Slice number -> (organ's place in the labels, from 1; its box, XYXY in pixels)."""
+PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
+"""Plane -> where the columns, the rows and the slices of its pictures run to."""
 
 
-class BoxPromptInferer(Inferer):
-    """Segment a volume slice by slice from box prompts.
+@dataclass
+class Mask:
+    """What was found of one target on one slice.
 
-    The trunk runs once on each slice that has a prompt, however many organs ask. Where organs
-    overlap, the larger logit wins.
-
-    Args:
-        frame: the backbone, which knows the model's frame.
-        labels: organ -> its value, or values of which the first is written.
+    Attributes:
+        label: the organ.
+        logits: hxw, low resolution, over the model's square input.
+        iou: the predicted one.
     """
 
-    def __init__(self, frame: Backbone, labels: Labels) -> None:
-        self.frame = frame
-        self.labels = organ_values(labels)
-        self.mean = torch.tensor(frame.mean).view(3, 1, 1)
-        self.std = torch.tensor(frame.std).view(3, 1, 1)
+    label: str
+    logits: Tensor
+    iou: float
 
-    def __call__(
-        self, inputs: MetaTensor, network: SamNetwork, prompts: Sequence[Any], **_: Any
-    ) -> Tensor:
-        """Return label volumes Bx1xXxYxZ for windowed volumes (0 to 255) along the axes LPS."""
-        labelled = torch.zeros_like(inputs, dtype=torch.uint8, device="cpu")  # keeps the geometry
-        for volume, label, asked in zip(inputs, labelled, prompts, strict=True):
-            for k, boxes in self.slice_boxes(volume, asked).items():
-                label[0, :, :, k] = self.segment(volume[0, :, :, k].T, boxes, network).T
-        return labelled
+
+class VolumeSession:
+    """One volume, to be asked any number of times; the trunk runs once on a slice.
+
+    Positions are in pixels of the model's square input (the network's own frame), slices count
+    along the third axis of ``view``. Both serve what stands behind ``segment``; prompts are
+    written in voxels of the volume's own array or in mm.
+
+    Args:
+        volume: 1xXxYxZ, windowed to 0..255, along any axes.
+        network: the tuned network.
+        backbone: of that network.
+        labels: organ -> its value, or values of which the first is written.
+        plane: of the pictures: axial, coronal, sagittal, or the one of acquisition.
+        kept: how many slices' features, and embeddings, stay in memory; the least recently used
+            go, and are computed again when they are asked for.
+    """
+
+    def __init__(
+        self,
+        volume: MetaTensor,
+        network: SamNetwork,
+        backbone: Backbone,
+        labels: Labels,
+        plane: str = "acquisition",
+        kept: int = 96,
+    ) -> None:
+        if plane not in (*PLANES, "acquisition"):
+            raise unknown("plane", plane, (*PLANES, "acquisition"))
+        self.volume, self.network, self.backbone = volume, network, backbone
+        self.labels = organ_values(labels)
+        axcodes = PLANES[plane_of(volume) if plane == "acquisition" else plane]
+        self.view = Orientation(axcodes, labels=None)(volume)
+        self.size, self.depth = (self.view.shape[2], self.view.shape[1]), self.view.shape[3]
+        self.device = next(network.parameters()).device
+        self.targets = TargetReader(volume, self.view, labels, backbone.image_size)
+        self.features = lru_cache(kept)(self._features)
+        self.embedding = lru_cache(kept)(self._embedding)
+
+    def use(self, network: SamNetwork) -> None:
+        """Go on with another tuned network on the same frozen prefix; features stay."""
+        self.network = network
+        self.embedding.cache_clear()
+
+    def picture(self, k: int) -> Tensor:
+        """Return slice ``k`` of the view, HxW, 0..255."""
+        return self.view[0, :, :, k].as_tensor().T
+
+    @torch.no_grad()
+    def _features(self, k: int) -> Tensor:
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.backbone.mean, self.backbone.std))
+        image = (self.picture(k).expand(3, *self.size) - mean) / std
+        return self.network.features(
+            into_frame(image, self.backbone.image_size)[None].to(self.device)
+        )
+
+    @torch.no_grad()
+    def _embedding(self, k: int) -> Tensor:
+        return self.network.embed(self.features(k))
+
+    @torch.no_grad()
+    def decode(
+        self,
+        k: int,
+        boxes: Tensor | None = None,
+        points: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits Nxhxw and predicted IoU (N) of N prompts on slice ``k``, on the CPU.
+
+        Args:
+            k: slice of the view.
+            boxes: Nx4, XYXY.
+            points: NxPx3: x, y, and 1 (foreground), 0 (background) or -1 (none).
+            masks: Nxhxw, low-resolution logits.
+        """
+        given = (boxes, points, masks if masks is None else masks[:, None])
+        logits, iou = self.network.decode(
+            self.embedding(k), *(None if p is None else [p] for p in given)
+        )
+        return logits[:, 0].cpu(), iou[:, 0].cpu()
 
     def segment(
-        self, picture: Tensor, boxes: list[tuple[int, np.ndarray]], network: SamNetwork
-    ) -> Tensor:
-        """Return the organs' values on one picture, HxW."""
-        size, device = tuple(picture.shape), next(network.parameters()).device
-        image = (torch.as_tensor(picture).expand(3, *size) - self.mean) / self.std
-        image = into_frame(image, self.frame.image_size)[None].to(device)
-        scale, _ = frame_scale(size, self.frame.image_size)
-        logits = network(image, [torch.from_numpy(np.stack([box for _, box in boxes])) * scale])
-        best, chosen = from_frame(logits, size, self.frame.image_size)[:, 0].max(0)
-        firsts = [values[0] for values in self.labels.values()]
-        values = torch.tensor([firsts[organ - 1] for organ, _ in boxes], dtype=torch.uint8)
-        return torch.where(best.cpu() > 0, values[chosen.cpu()], 0).to(torch.uint8)
+        self, prompts: Sequence[Prompt], propagate: "Propagate | None" = None
+    ) -> "Segmentation":
+        """Segment what the prompts of this volume ask for.
 
-    def slice_boxes(self, volume: MetaTensor, prompts: Sequence[Mapping[str, Any]]) -> SliceBoxes:
-        """Return the boxes on each slice of a volume (1xXxYxZ, LPS) that prompts ask for."""
-        found: SliceBoxes = defaultdict(list)
-        names = list(self.labels)
-        for prompt in prompts:
-            if "mask" in prompt:
-                self._add_mask(found, volume, prompt)
+        Call it again with one prompt more after a click: features are not computed again.
+
+        Args:
+            prompts: as in docs/prompts.md, of which ``mask`` may be read already.
+            propagate: how a target spreads to slices without a prompt. Without a rule a 3-D box
+                is asked for on each of its slices, and a prompt on a slice for that slice alone.
+
+        Raises:
+            InputError: a prompt leaves the volume, or a mask lies on another grid.
+        """
+        found: dict[int, list[Mask]] = defaultdict(list)
+        boxes: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+        for target in self.targets(prompts):
+            if propagate is not None and not target.complete:
+                for k, mask in propagate(self, target).items():
+                    found[k].append(mask)
                 continue
-            low, high = voxel_box(volume, prompt)
-            box = np.array([*low[:2], *high[:2]], dtype=np.float32)
-            for k in range(low[2], high[2] + 1):
-                found[k].append((names.index(prompt["label"]) + 1, box))
-        return found
+            for k, seed in target.on_its_slices().items():
+                if seed.points is None and seed.box is not None:
+                    boxes[k].append((target.label, seed.box))
+                else:
+                    found[k].append(self.ask(k, target.label, seed))
+        for k, asked in sorted(boxes.items()):  # all organs of a slice in one pass of the decoder
+            logits, iou = self.decode(k, torch.stack([box for _, box in asked]))
+            found[k] += map(Mask, [label for label, _ in asked], logits, iou.tolist())
+        return Segmentation(self, found)
 
-    def _add_mask(self, found: SliceBoxes, volume: MetaTensor, prompt: Mapping[str, Any]) -> None:
-        mask = read_oriented(prompt["mask"])
-        check_same_grid(volume, mask, volume.meta["filename_or_obj"], prompt["mask"])
-        for place, (name, values) in enumerate(self.labels.items(), start=1):
-            if prompt.get("label", name) != name:
-                continue
-            organ = np.isin(mask.numpy()[0], values)
-            for k in np.flatnonzero(organ.any((0, 1))):
-                _, masks = instances_of(organ[:, :, k].T, min_area=1)
-                found[int(k)] += [(place, box) for box in boxes_of(masks)]
-
-
-def voxel_box(
-    volume: MetaTensor, prompt: Mapping[str, Any]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the corners of a prompt's box in voxels of a reoriented volume, both included.
-
-    Raises:
-        InputError: the box lies outside the volume, wholly or in part.
-    """
-    box = np.asarray(prompt["box"], dtype=float)
-    if "slice" in prompt:
-        box = np.array([*box[:2], prompt["slice"], *box[2:], prompt["slice"]], dtype=float)
-    corners = np.c_[box.reshape(2, 3), [1, 1]].T
-    frame = prompt.get("frame", "voxel")
-    if frame == "voxel":  # of the file's own array
-        to_world = np.asarray(volume.meta["original_affine"], dtype=float)
-    else:  # MONAI's affines lead to RAS
-        to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
-    moved = np.linalg.inv(np.asarray(volume.affine, dtype=float)) @ to_world @ corners
-    voxels = np.rint(np.sort(moved[:3], axis=1)).astype(int)
-    for axis, side in enumerate(volume.shape[1:]):
-        if voxels[axis, 0] < 0 or voxels[axis, 1] >= side:
-            raise InputError(
-                f"{volume.meta['filename_or_obj']}: box={prompt['box']} of {prompt['label']!r} in "
-                f"frame {frame!r} leaves the volume, whose shape is {tuple(volume.shape[1:])} "
-                "along left, posterior, superior: correct the box or its frame"
-            )
-    return tuple(voxels[:, 0].tolist()), tuple(voxels[:, 1].tolist())
+    def ask(self, k: int, label: str, seed: Seed, logits: Tensor | None = None) -> Mask:
+        """Return the mask of one prompt, and perhaps a mask prompt (hxw), on slice ``k``."""
+        parts = (seed.box, seed.points, logits)
+        found, iou = self.decode(k, *(None if part is None else part[None] for part in parts))
+        return Mask(label, found[0], float(iou[0]))
 
 
-class SaveLabeld(Transform):
-    """Write the label volume ``pred`` of an item in the geometry of its source file.
+Propagate = Callable[[VolumeSession, Target], dict[int, Mask]]
+"""A rule: the masks of a target on all slices that show it."""
+
+
+class Segmentation:
+    """What was found in a volume.
 
     Args:
-        output_dir: for <case>.nii.gz; each is written to a temporary name, then renamed.
+        session: that found it.
+        masks: slice of the session's view -> the masks on it.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
-        self.folder = writable("output_dir", output_dir)
+    def __init__(self, session: VolumeSession, masks: Mapping[int, list[Mask]]) -> None:
+        self.session, self.masks = session, masks
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the item's label volume."""
-        source = Path(data["image"].meta["filename_or_obj"])
-        values = data["pred"].cpu().numpy()[0].astype(np.uint8)
-        if source.is_file():
-            like = nib.load(source)
-            header = like.header.copy()
-            header.set_data_dtype(np.uint8)
-            header.set_slope_inter(1, 0)
-            label = nib.Nifti1Image(values.reshape(like.shape), like.affine, header)
-        else:
-            label = nib.Nifti1Image(values, data["image"].meta["original_affine"])
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".nii.gz", prefix=".part")
-        os.close(handle)
-        try:
-            nib.save(label, temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, self.folder / f"{data['case']}.nii.gz")
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-        return dict(data)
+    def logits(self, k: int) -> Tensor:
+        """Return the logits OxHxW of the organs, in the order of labels, on a slice of the view."""
+        session = self.session
+        organs = torch.full((len(session.labels), *session.size), -torch.inf)
+        for mask in self.masks.get(k, []):
+            place = list(session.labels).index(mask.label)
+            full = from_frame(mask.logits[None, None], session.size, session.backbone.image_size)
+            organs[place] = torch.maximum(organs[place], full[0, 0])
+        return organs
+
+    def labels(self) -> MetaTensor:
+        """Return the label volume 1xXxYxZ, uint8, on the source's grid.
+
+        Where organs overlap, the larger logit wins.
+        """
+        view = torch.zeros_like(self.session.view, dtype=torch.uint8, device="cpu")
+        values = torch.tensor([known[0] for known in self.session.labels.values()])
+        for k in self.masks:
+            best, organ = self.logits(k).max(0)
+            view[0, :, :, k] = torch.where(best > 0, values[organ], 0).T.to(torch.uint8)
+        return Orientation(axcodes_of(self.session.volume), labels=None)(view)
+
+    def into_view(self, volume: MetaTensor) -> np.ndarray:
+        """Return a volume on the source's grid as CxRxS: columns, rows and slices of pictures."""
+        view = Orientation(axcodes_of(self.session.view), labels=None)(volume)
+        return view[0].cpu().numpy()
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row to an organ that was found: organ, slices, predicted IoU (mean)."""
+        rows = []
+        for label in self.session.labels:
+            ious = [m.iou for masks in self.masks.values() for m in masks if m.label == label]
+            if ious:
+                slices = sum(any(m.label == label for m in ms) for ms in self.masks.values())
+                rows.append({"organ": label, "slices": slices, "iou": float(np.mean(ious))})
+        return rows
+
+
+class VolumeInferer(Inferer):
+    """MONAI's view of a session: volumes and their prompts in, label volumes out.
+
+    Args:
+        backbone: of the network.
+        labels, plane, kept: see VolumeSession.
+        propagate: see VolumeSession.segment.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: Labels,
+        propagate: Propagate | None = None,
+        plane: str = "acquisition",
+        kept: int = 96,
+    ) -> None:
+        self.backbone, self.labels, self.plane = backbone, organ_values(labels), plane
+        self.propagate, self.kept = propagate, kept
+        self.found: list[Segmentation] = []  # by the last call
+        if plane not in (*PLANES, "acquisition"):
+            raise unknown("plane", plane, (*PLANES, "acquisition"))
+
+    def session(self, volume: MetaTensor, network: SamNetwork) -> VolumeSession:
+        """Open a session on a volume, 1xXxYxZ, windowed to 0..255."""
+        return VolumeSession(volume, network, self.backbone, self.labels, self.plane, self.kept)
+
+    def __call__(
+        self,
+        inputs: MetaTensor,
+        network: SamNetwork,
+        prompts: Sequence[Sequence[Prompt]],
+        **_: Any,
+    ) -> Tensor:
+        """Return label volumes Bx1xXxYxZ for windowed volumes (0 to 255) and their prompts."""
+        self.found = [
+            self.session(volume, network).segment(asked, self.propagate)
+            for volume, asked in zip(inputs, prompts, strict=True)
+        ]
+        return collate_meta_tensor_fn([found.labels() for found in self.found])
+
+
+def plane_of(volume: MetaTensor) -> str:
+    """Return the plane of a volume's acquisition: that of two equal spacings; axial in doubt."""
+    view = Orientation(PLANES["axial"], labels=None)(volume)
+    x, y, z = np.linalg.norm(np.asarray(view.affine, dtype=float)[:3, :3], axis=0)
+    unequal = {"axial": abs(x - y), "coronal": abs(x - z), "sagittal": abs(y - z)}
+    return min(unequal, key=lambda plane: round(unequal[plane], 3))

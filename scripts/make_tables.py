@@ -76,6 +76,27 @@ def table_of(groups: Groups) -> str:
         gain = f"{mean_of(runs) - max(decoder_only):+.2f}" if decoder_only else ""
         prices = [figure([run[key] for run in runs if run[key]] or [0]) for key in costs]
         rows.append([name, f"{numbers_of(runs[0]):,}", *figures, gain, *prices])
+    return _markdown(columns, rows)
+
+
+def few_prompts(runs: list[dict]) -> str:
+    """Return the table of what few prompts make of volumes, see scripts/propagation.py."""
+    keys = [
+        (run, case, organ) for run in runs for case in run["cases"] for organ in _organs(run, case)
+    ]
+    columns = ["prompts", *(f"{run['name']}: {case}, {organ}" for run, case, organ in keys)]
+    ways = list(runs[0]["cases"][keys[0][1]])
+    rows = [
+        [way, *(f"{r['cases'][case][way][organ]:.1f}" for r, case, organ in keys)] for way in ways
+    ]
+    return _markdown(columns, rows)
+
+
+def _organs(run: dict, case: str) -> list[str]:
+    return list(next(iter(run["cases"][case].values())))
+
+
+def _markdown(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -92,9 +113,12 @@ def section_of(folder: Path) -> str:
     """Return the section of a study."""
     about = json.loads((folder / "about.json").read_text())
     text = "".join(f"- {key}: {value}\n" for key, value in about["facts"].items())
-    picture = f"![quality against numbers trained](results_{folder.name}.png)\n\n"
-    table = table_of(groups_of(folder))
-    return f"\n## {about['title']}\n\n{text}\n{table}\n\n{picture}    {about['command']}\n"
+    if about.get("table") == "few_prompts":
+        table = few_prompts([json.loads(p.read_text()) for p in sorted(folder.glob("run_*.json"))])
+    else:
+        picture = f"\n\n![quality against numbers trained](results_{folder.name}.png)"
+        table = table_of(groups_of(folder)) + picture
+    return f"\n## {about['title']}\n\n{text}\n{table}\n\n    {about['command']}\n"
 
 
 def draw(groups: Groups, path: Path) -> None:
@@ -139,4 +163,5 @@ def page() -> str:
 if __name__ == "__main__":
     (ROOT / "docs" / "results.md").write_text(page())
     for folder in studies():
-        draw(groups_of(folder), ROOT / "docs" / f"results_{folder.name}.png")
+        if "table" not in json.loads((folder / "about.json").read_text()):
+            draw(groups_of(folder), ROOT / "docs" / f"results_{folder.name}.png")

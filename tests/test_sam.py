@@ -58,6 +58,29 @@ def test_equals_stock_sam_image_by_image(picture: torch.Tensor) -> None:
     torch.testing.assert_close(both, torch.cat(wanted), rtol=1e-4, atol=1e-5)
 
 
+def test_points_and_mask_prompts_equal_stock_sam(picture: torch.Tensor) -> None:
+    network = build("tiny")
+    points = [
+        torch.tensor([[[5.0, 9, 1], [60, 70, 0]]]),
+        torch.tensor([[[20.0, 30, 1], [0, 0, -1]]]),
+    ]
+    masks = [torch.randn(1, 1, 32, 32), torch.randn(1, 1, 32, 32)]
+    with torch.no_grad():
+        embeddings = network.embed(network.features(picture))
+        found, iou = network.decode(embeddings, points=points, masks=masks)
+        for n, (clicks, mask) in enumerate(zip(points, masks, strict=True)):
+            sparse, dense = network.prompt_encoder((clicks[..., :2], clicks[..., 2]), None, mask)
+            wanted = network.mask_decoder(
+                image_embeddings=embeddings[n : n + 1],
+                image_pe=network.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
+            torch.testing.assert_close(found[n], wanted[0][0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(iou[n], wanted[1][0], rtol=1e-4, atol=1e-5)
+
+
 def test_without_boxes_each_image_is_its_own_box(picture: torch.Tensor) -> None:
     network = build("tiny")
     whole = [torch.tensor([[0.0, 0, 128, 128]])] * 2

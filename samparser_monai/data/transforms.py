@@ -46,6 +46,31 @@ class Windowd(ScaleIntensityRanged):
         super().__init__(keys, *window, b_min=0.0, b_max=255.0, clip=True)
 
 
+class CheckUnwindowedd(MapTransform):
+    """Refuse volumes from 0 to 255 where the window reaches below 0: pictures, not HU.
+
+    Args:
+        keys: of the volumes.
+        window: lowest and highest intensity that will be seen.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Sequence[float]) -> None:
+        super().__init__(keys)
+        self.window = window
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Check the volumes of the item."""
+        for key in self.key_iterator(data):
+            low, high = float(data[key].min()), float(data[key].max())
+            if self.window[0] < 0 <= low and high <= 255:
+                raise InputError(
+                    f"{data[key].meta['filename_or_obj']} has values from {low:g} to {high:g} "
+                    f"where window={list(self.window)} expects HU: is it windowed already? Give "
+                    'the CT itself, or --window "[0,255]"'
+                )
+        return dict(data)
+
+
 class LoadSliced(Transform):
     """Read a slice file: ``image`` 1xHxW float32 in the volume's units, ``truth`` HxW uint8.
 

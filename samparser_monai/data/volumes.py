@@ -24,10 +24,8 @@ def read_volume(path: str | Path) -> MetaTensor:
     """
     if not Path(path).exists():
         raise InputError(f"{path} does not exist: correct the path")
-    if Path(path).is_dir():  # MONAI would read one series of several
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
-        if len(series) > 1:
-            raise InputError(f"{path} holds {len(series)} DICOM series: give each its own folder")
+    if Path(path).is_dir():
+        check_series(path)
     try:
         volume = LoadImage(ensure_channel_first=True)(str(path))
     except Exception as error:
@@ -45,6 +43,44 @@ def read_volume(path: str | Path) -> MetaTensor:
         count = int((~np.isfinite(volume.numpy())).sum())
         raise InputError(f"{path} holds {count} voxels that are NaN or infinite: replace them")
     return volume
+
+
+def check_series(folder: str | Path) -> None:
+    """Raise an InputError unless a folder holds one DICOM series with evenly spaced slices.
+
+    MONAI would read one series of several, and would close a gap.
+    """
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise InputError(
+            f"{folder} holds {len(series)} DICOM series: give each series its own folder"
+        )
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    header, positions = sitk.ImageFileReader(), []
+    for file in files:
+        header.SetFileName(file)
+        try:
+            header.ReadImageInformation()
+            position, axes = (
+                np.array(header.GetMetaData(tag).split("\\"), dtype=float)
+                for tag in ("0020|0032", "0020|0037")
+            )
+        except RuntimeError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise InputError(f"{file} cannot be read as a DICOM slice ({last})") from error
+        positions.append(position @ np.cross(axes[:3], axes[3:]))
+    steps = np.diff(np.sort(positions))
+    if len(steps) and steps.min() < 1e-3:
+        raise InputError(
+            f"{folder} holds {len(files)} slices, some of which lie on the same position: remove "
+            "the duplicates, or give each time point its own folder"
+        )
+    if len(steps) and steps.max() > 1.5 * np.median(steps):
+        where = float(np.sort(positions)[int(steps.argmax())])
+        raise InputError(
+            f"{folder} has a gap of {steps.max():.2f} mm at {where:.1f} mm where slices lie "
+            f"{np.median(steps):.2f} mm apart: slices are missing; complete the series"
+        )
 
 
 def read_oriented(path: str | Path) -> MetaTensor:

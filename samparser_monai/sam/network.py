@@ -80,14 +80,36 @@ class SamNetwork(nn.Module):
             return self.image_encoder(features)
         return self.split.suffix(self.image_encoder, features)
 
-    def decode(self, embedding: Tensor, boxes: Boxes | None = None) -> tuple[Tensor, Tensor]:
-        """Return the logits Tx1xhxw and the predicted IoU Tx1 of all boxes of all images."""
-        if boxes is None:
+    def decode(
+        self,
+        embedding: Tensor,
+        boxes: Boxes | None = None,
+        points: Sequence[Tensor] | None = None,
+        masks: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits Tx1xhxw and the predicted IoU Tx1 of all prompts of all images.
+
+        The n-th box, points and mask of an image are one prompt. Without any prompt each image is
+        prompted by its whole frame.
+
+        Args:
+            embedding: BxCxhxw.
+            boxes: for each image Nx4, XYXY in pixels of the model's input.
+            points: for each image NxPx3: x and y in those pixels, and 1 for the foreground, 0 for
+                the background, -1 for no point.
+            masks: for each image Nx1xhxw, low-resolution logits.
+        """
+        given = [p for p in (boxes, points, masks) if p is not None]
+        if not given:
             side = self.prompt_encoder.input_image_size[0]
-            boxes = [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)
-        counts = torch.tensor([len(b) for b in boxes], device=embedding.device)
-        prompts = torch.cat([torch.as_tensor(b) for b in boxes]).to(embedding)
-        sparse, dense = self.prompt_encoder(points=None, boxes=prompts, masks=None)
+            given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
+        counts = torch.tensor([len(p) for p in given[0]], device=embedding.device)
+        clicks = _joined(points, embedding)
+        sparse, dense = self.prompt_encoder(
+            points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
+            boxes=_joined(boxes, embedding),
+            masks=_joined(masks, embedding),
+        )
         # The decoder takes one image and adds its embedding to the dense prompt of each box. With
         # the embedding in the dense prompt already and zero for the image, boxes of several
         # images share one pass: x + 0 = x.
@@ -99,3 +121,8 @@ class SamNetwork(nn.Module):
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
+
+
+def _joined(prompts: Boxes | None, like: Tensor) -> Tensor | None:
+    """Return the prompts of all images as one tensor of the embedding's kind."""
+    return None if prompts is None else torch.cat([torch.as_tensor(p) for p in prompts]).to(like)

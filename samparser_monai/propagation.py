@@ -1,0 +1,168 @@
+"""From prompts on a few slices to a whole organ: each slice is asked with its neighbour's mask.
+
+A slice's prompt is what was found on its neighbour, as a box with a margin and as a mask prompt.
+Which numbers do best was measured: docs/results.md, by scripts/propagation.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from samparser_monai.errors import InputError
+from samparser_monai.targets import Seed, Target
+from samparser_monai.volume import Mask, VolumeSession
+
+
+class Propagation:
+    """Spread a target over the slices between and around its prompts.
+
+    From each prompted slice a chain of masks runs up and one runs down. Between two of them the
+    two chains that meet are averaged, the nearer one weighs more. Beyond the last one, a chain
+    ends with the span of a 3-D box; or, where there is none, when the mask has become small, when
+    it changes abruptly, or when the network thinks little of it. A 3-D box without a prompt on a
+    slice starts on the slice that fills it best.
+
+    Args:
+        margin: by which a neighbour's box is widened, as a share of its sides.
+        slope: how far a surface may move sideways from slice to slice, in slice distances.
+        starts: how many slices of a 3-D box are tried as its start.
+        least_iou: a chain ends below this predicted IoU,
+        least_dice: or this overlap (Dice) with the slice before,
+        most_growth: or when the area grows to more than this multiple,
+        least_area: or falls below this many low-resolution pixels.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.03,
+        slope: float = 2.0,
+        starts: int = 5,
+        least_iou: float = 0.5,
+        least_dice: float = 0.5,
+        most_growth: float = 1.6,
+        least_area: int = 12,
+    ) -> None:
+        if not 0 <= margin < 1 or starts < 1:
+            raise InputError(f"margin={margin} must be from 0 to 1, starts={starts} at least 1")
+        self.margin, self.slope, self.starts = margin, slope, starts
+        self.least_area = least_area
+        self.least_iou, self.least_dice, self.most_growth = least_iou, least_dice, most_growth
+
+    def __call__(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
+        """Return the masks of a target by slice of the session's view."""
+        first, last = target.span or (0, session.depth - 1)
+        found = {k: session.ask(k, target.label, seed) for k, seed in target.seeds.items()}
+        if not found:
+            found = self.start(session, target)
+        seeded = sorted(found)
+        ends = [first - 1, *seeded, last + 1]
+        for n, k in enumerate(seeded, start=1):
+            known = found[k]
+            for slices in (range(k - 1, ends[n - 1], -1), range(k + 1, ends[n + 1])):
+                sure = target.span is not None or slices.stop in seeded
+                for j, mask in self.chain(session, target, known, slices, sure):
+                    found[j] = mask if j not in found else _met(found[j], mask, slices, j)
+        return found
+
+    def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
+        """Return the mask of the slice, of several, whose mask fills the 3-D box best."""
+        assert target.span is not None
+        assert target.box is not None
+        whole, (first, last) = target.box, target.span
+        tried = torch.linspace(first, last, self.starts + 2)[1:-1].round().int().unique().tolist()
+        found = {k: session.ask(k, target.label, Seed(whole)) for k in tried}
+        best = max(tried, key=lambda k: found[k].iou * _fill(box_of(session, found[k]), whole))
+        return {best: found[best]}
+
+    def chain(
+        self,
+        session: VolumeSession,
+        target: Target,
+        mask: Mask,
+        slices: Sequence[int],
+        sure: bool,
+    ) -> Iterator[tuple[int, Mask]]:
+        """Follow a mask from slice to slice while it can be.
+
+        Args:
+            session: of the volume.
+            target: whose box, if there is one, no prompt leaves.
+            mask: on the slice before the first.
+            slices: in their order.
+            sure: the object is on all of them: only what has become too small ends the chain.
+        """
+        for k in slices:
+            box = box_of(session, mask)
+            if box is None:
+                return
+            widened = box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor(
+                [-1, -1, 1, 1]
+            )
+            if target.box is not None:
+                widened = _within(widened, target.box)
+            new = self.follow(session, k, mask, Seed(widened))
+            now, before = new.logits > 0, mask.logits > 0
+            if now.sum() < self.least_area:
+                return
+            if not sure and self.lost(new.iou, now, before):
+                return
+            yield k, new
+            mask = new
+
+    def follow(self, session: VolumeSession, k: int, mask: Mask, seed: Seed) -> Mask:
+        """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
+
+        Asked with the neighbour's mask, the network tends to say too much, without it too little:
+        the two are averaged. What is farther from the neighbour's mask than an organ's surface
+        can lead is cut off.
+        """
+        one = session.ask(k, mask.label, seed, mask.logits)
+        other = session.ask(k, mask.label, seed)
+        logits = (one.logits + other.logits) / 2
+        x, y, step = np.linalg.norm(np.asarray(session.view.affine)[:3, :3], axis=0)
+        pixel = max(x * session.size[1], y * session.size[0]) / len(logits)  # mm, low resolution
+        reach = max(1, round(self.slope * step / pixel))
+        near = F.max_pool2d((mask.logits > 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
+        logits = torch.where(near, logits, logits.clamp(max=-1))
+        return Mask(mask.label, logits, (one.iou + other.iou) / 2)
+
+    def lost(self, iou: float, now: Tensor, before: Tensor) -> bool:
+        """Tell whether a mask is no longer the object that it was on the slice before."""
+        shared = 2 * (now & before).sum() / (now.sum() + before.sum())
+        grown = now.sum() > self.most_growth * before.sum()
+        return bool(iou < self.least_iou or shared < self.least_dice or grown)
+
+
+def box_of(session: VolumeSession, mask: Mask) -> Tensor | None:
+    """Return the box of a mask, XYXY (4,) in pixels of the model's input; None if it is empty."""
+    inside = mask.logits > 0
+    if not inside.any():
+        return None
+    rows, columns = (torch.nonzero(inside.any(1 - axis))[:, 0] for axis in (0, 1))
+    low = torch.stack([columns[0], rows[0]])
+    high = torch.stack([columns[-1], rows[-1]]) + 1
+    step = session.backbone.image_size / len(inside)
+    return torch.cat([low * step, high * step - 1])
+
+
+def _within(box: Tensor, limit: Tensor) -> Tensor:
+    return torch.cat([torch.maximum(box[:2], limit[:2]), torch.minimum(box[2:], limit[2:])])
+
+
+def _fill(box: Tensor | None, limit: Tensor) -> float:
+    """Return the share of ``limit`` that a box covers."""
+    if box is None:
+        return 0.0
+    sides = [b[2:] - b[:2] + 1 for b in (_within(box, limit), limit)]
+    return float(sides[0].clamp(min=0).prod() / sides[1].prod())
+
+
+def _met(one: Mask, other: Mask, slices: range, k: int) -> Mask:
+    """Average two chains that meet on slice ``k``; the one of ``slices`` weighs by its nearness."""
+    weight = (len(slices) - slices.index(k)) / (len(slices) + 1)
+    logits = (1 - weight) * one.logits + weight * other.logits
+    return replace(one, logits=logits, iou=(1 - weight) * one.iou + weight * other.iou)

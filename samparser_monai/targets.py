@@ -1,0 +1,215 @@
+"""What prompts ask for: a target to each object of an organ, in the pixels of the model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+from torch import Tensor
+
+from samparser_monai.data.labels import Labels, organ_values
+from samparser_monai.data.volumes import check_same_grid, read_volume
+from samparser_monai.errors import InputError
+from samparser_monai.prompts import boxes_of, frame_scale, instances_of
+
+Prompt = Mapping[str, Any]
+
+
+@dataclass
+class Seed:
+    """A prompt on one slice: a box (4,), XYXY; points Px3, x, y and 1 or 0; or both."""
+
+    box: Tensor | None = None
+    points: Tensor | None = None
+
+
+@dataclass
+class Target:
+    """One object of an organ.
+
+    Attributes:
+        label: the organ.
+        seeds: slice -> its prompt.
+        span: first and last slice of the object, where they are known.
+        box: XYXY (4,), what it covers at most on any slice, where that is known.
+        complete: every slice of the object has a seed.
+    """
+
+    label: str
+    seeds: dict[int, Seed] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
+    box: Tensor | None = None
+    complete: bool = False
+
+    def box_near(self, k: int) -> Tensor | None:
+        """Return the box of the object, or its seed's on the slice nearest to ``k``."""
+        boxed = [n for n, seed in self.seeds.items() if seed.box is not None]
+        if self.box is not None or not boxed:
+            return self.box
+        return self.seeds[min(boxed, key=lambda n: abs(n - k))].box
+
+    def on_its_slices(self) -> dict[int, Seed]:
+        """Return its seeds, and its box on each other slice of its span."""
+        span = range(self.span[0], self.span[1] + 1) if self.span else ()
+        return {k: Seed(self.box) for k in span} | self.seeds
+
+
+class TargetReader:
+    """Turn prompts, in whichever frame they were written, into targets on a volume's slices.
+
+    Args:
+        volume: 1xXxYxZ as it was read; its voxels are the frame ``voxel``.
+        view: the same, 1xCxRxS, with the columns, rows and slices of the pictures as its axes.
+        labels: organ -> its value, or values, in coarse masks.
+        image_size: side of the model's input.
+    """
+
+    def __init__(
+        self, volume: MetaTensor, view: MetaTensor, labels: Labels, image_size: int
+    ) -> None:
+        self.volume, self.view, self.labels = volume, view, organ_values(labels)
+        self.scale, _ = frame_scale((view.shape[2], view.shape[1]), image_size)
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[Target]:
+        """Return what the prompts of a volume ask for.
+
+        Boxes of one organ on different slices that overlap are one object, and so are a 3-D box
+        and the boxes in it; two boxes on one slice are two objects. Points belong to the object
+        whose box they lie in.
+
+        Raises:
+            InputError: a prompt leaves the volume, or a mask lies on another grid.
+        """
+        found: list[Target] = []
+        for prompt in sorted(prompts, key=self._order):
+            if "mask" in prompt:
+                found += self._of_mask(prompt)
+            elif "box" in prompt:
+                self._add_box(found, prompt)
+            else:
+                self._add_points(found, prompt)
+        return found
+
+    def _order(self, prompt: Prompt) -> int:
+        """Return the sort key by which boxes of several slices come first and points last."""
+        if "box" not in prompt:
+            return 2 * ("points" in prompt)
+        low, high = self.voxel_box(prompt)
+        return int(low[2] == high[2])
+
+    def voxel_box(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """Return the corners of a box in voxels of the view, both included."""
+        box = list(prompt["box"])
+        if "slice" in prompt:
+            box = [*box[:2], prompt["slice"], *box[2:], prompt["slice"]]
+        voxels = np.sort(self._voxels(prompt, "box", box), axis=0)
+        return voxels[0].tolist(), voxels[1].tolist()
+
+    def _voxels(self, prompt: Prompt, key: str, positions: Any) -> np.ndarray:
+        """Return positions (N, 3) of a prompt in voxels of the view."""
+        given = np.asarray(positions, dtype=float).reshape(-1, 3)
+        frame = prompt.get("frame", "voxel")
+        if frame == "voxel":
+            to_world = np.asarray(self.volume.affine, dtype=float)
+        else:  # MONAI's affines lead to RAS
+            to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
+        moved = np.linalg.inv(np.asarray(self.view.affine, dtype=float)) @ to_world
+        voxels = np.rint(np.c_[given, np.ones(len(given))] @ moved.T)[:, :3].astype(int)
+        if (voxels < 0).any() or (voxels >= self.view.shape[1:]).any():
+            raise InputError(
+                f"{self.volume.meta['filename_or_obj']}: {key}={prompt[key]} of "
+                f"{prompt['label']!r} in frame {frame!r} leaves the volume of shape "
+                f"{tuple(self.volume.shape[1:])}: {self._hint(given, frame)}"
+            )
+        return voxels
+
+    def _hint(self, given: np.ndarray, frame: str) -> str:
+        """Say which other frame the positions fit."""
+        to_voxels = np.linalg.inv(np.asarray(self.volume.affine, dtype=float))
+        frames = {
+            "voxel": np.eye(4),
+            "RAS": to_voxels,
+            "LPS": to_voxels @ np.diag([-1.0, -1.0, 1.0, 1.0]),
+        }
+        for name, matrix in frames.items():
+            voxels = np.rint((np.c_[given, np.ones(len(given))] @ matrix.T)[:, :3])
+            if name != frame and (voxels >= 0).all() and (voxels < self.volume.shape[1:]).all():
+                kind = "voxels" if name == "voxel" else "world coordinates"
+                return f'looks like {kind}: add "frame": "{name}", or correct it'
+        return "correct it, or its frame"
+
+    def _add_box(self, found: list[Target], prompt: Prompt) -> None:
+        low, high = self.voxel_box(prompt)
+        if low[0] == high[0] or low[1] == high[1]:
+            raise InputError(
+                f"{self.volume.meta['filename_or_obj']}: box={prompt['box']} of "
+                f"{prompt['label']!r} lies across the slices: choose the plane of the slices by "
+                "--plane axial, coronal or sagittal, or widen the box"
+            )
+        box = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32) * self.scale
+        if low[2] < high[2]:
+            found.append(Target(prompt["label"], span=(low[2], high[2]), box=box))
+            return
+        k = low[2]
+        free = [t for t in _of_label(found, prompt) if k not in t.seeds]
+        shares = [_overlap(t.box_near(k), box) for t in free]
+        if max(shares, default=0) > 0:
+            target = free[int(np.argmax(shares))]
+        else:
+            found.append(target := Target(prompt["label"]))
+        target.seeds[k] = Seed(box)
+
+    def _add_points(self, found: list[Target], prompt: Prompt) -> None:
+        kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
+        voxels = self._voxels(prompt, "points", prompt["points"])
+        points = torch.tensor(np.c_[voxels[:, :2], kinds], dtype=torch.float32)
+        points[:, :2] *= self.scale[:2]
+        own = None  # the object of points that lie in no box
+        for k, point in zip(voxels[:, 2].tolist(), points, strict=True):
+            boxed = [(t, t.box_near(k)) for t in _of_label(found, prompt)]
+            inside = [t for t, box in boxed if box is not None and _overlap(box, point) > 0]
+            loose = [t for t, box in boxed if box is None]
+            target = next(iter(inside or loose), own)
+            if target is None:
+                found.append(target := Target(prompt["label"]))
+                own = target
+            seed = target.seeds.setdefault(k, Seed())
+            old = torch.empty(0, 3) if seed.points is None else seed.points
+            seed.points = torch.cat([old, point[None]])
+
+    def _of_mask(self, prompt: Prompt) -> list[Target]:
+        mask = read_volume(prompt["mask"])
+        check_same_grid(self.volume, mask, self.volume.meta["filename_or_obj"], prompt["mask"])
+        values = Orientation(axcodes_of(self.view), labels=None)(mask).numpy()[0]
+        found = []
+        for name, known in self.labels.items():
+            if prompt.get("label", name) != name:
+                continue
+            organ = np.isin(values, known)
+            for k in np.flatnonzero(organ.any((0, 1))).tolist():
+                _, masks = instances_of(organ[:, :, k].T, min_area=1)
+                for box in torch.from_numpy(boxes_of(masks)) * self.scale:
+                    found.append(Target(name, {k: Seed(box)}, complete=True))
+        return found
+
+
+def axcodes_of(volume: MetaTensor) -> str:
+    """Return where the axes of a volume run to, as in ``LPS``."""
+    return "".join(nib.aff2axcodes(np.asarray(volume.affine, dtype=float)))
+
+
+def _of_label(found: Sequence[Target], prompt: Prompt) -> list[Target]:
+    return [t for t in found if t.label == prompt["label"] and not t.complete]
+
+
+def _overlap(box: Tensor | None, other: Tensor) -> float:
+    """Return the area (pixels) that two boxes share; a point (x, y, ...) is a box of one pixel."""
+    if box is None:
+        return 0.0
+    other = other if len(other) == 4 else other[[0, 1, 0, 1]]
+    sides = torch.minimum(box[2:], other[2:]) - torch.maximum(box[:2], other[:2]) + 1
+    return float(sides.clamp(min=0).prod())

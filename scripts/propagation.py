@@ -1,0 +1,160 @@
+"""Measure what few prompts make of a volume whose labels are known: DSC to an organ and to a way.
+
+    python scripts/propagation.py --dataset_dir DATALIST.json --json results/propagation/run_X.json
+        [--name NAME] [--model_file models/model.pt --decoder tuned|frozen]
+
+The boxes are those of the labels: one to each connected part of an organ.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+from scipy import ndimage
+from tqdm import tqdm
+
+from samparser_monai import methods
+from samparser_monai.data.inference import list_volumes
+from samparser_monai.data.transforms import Windowd
+from samparser_monai.data.volumes import read_volume
+from samparser_monai.features import FeatureCache, prefix_hash
+from samparser_monai.fetch import cache_dir
+from samparser_monai.files import replacing
+from samparser_monai.propagation import Propagation
+from samparser_monai.sam import SamNetwork, backbone_named, build
+from samparser_monai.volume import VolumeSession
+
+LABELS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
+WINDOW = (-160.0, 240.0)
+LEAST_ML = 5.0  # a smaller part of an organ is not asked for
+Prompts = list[dict[str, Any]]
+
+
+class Session(VolumeSession):
+    """A session whose features stay on disk: trying a rule costs passes of the decoder only."""
+
+    def _features(self, k: int) -> torch.Tensor:
+        key = self.cache.key(self.picture(k).contiguous(), self.prefix)
+        found = self.cache.read(key)
+        if found is None:
+            self.cache.write(key, found := super()._features(k)[0])
+        return found[None].float()
+
+
+def parts_of(label: MetaTensor) -> list[tuple[str, np.ndarray]]:
+    """Return the connected parts of the organs, XxYxZ."""
+    values, found = label.numpy()[0], []
+    voxel = abs(float(np.linalg.det(np.asarray(label.affine)[:3, :3]))) / 1000
+    for organ, value in LABELS.items():
+        numbered, count = ndimage.label(values == value)
+        sizes = np.bincount(numbered.ravel(), minlength=count + 1) * voxel
+        found += [(organ, numbered == n) for n in range(1, count + 1) if sizes[n] >= LEAST_ML]
+    return found
+
+
+def box_of(organ: str, mask: np.ndarray, k: int | None = None) -> dict[str, Any]:
+    """Return the prompt of the tight box of a mask, XxYxZ, or XxY on slice ``k``."""
+    places = np.argwhere(mask)
+    if k is not None:
+        places = np.c_[places, np.full(len(places), k)]
+    return {"label": organ, "box": [*places.min(0).tolist(), *places.max(0).tolist()]}
+
+
+def every_slice(parts: list[tuple[str, np.ndarray]]) -> Prompts:
+    """Return a box to each piece on each slice."""
+    found = []
+    for organ, mask in parts:
+        for k in np.flatnonzero(mask.any((0, 1))).tolist():
+            numbered, count = ndimage.label(mask[..., k], np.ones((3, 3)))
+            found += [box_of(organ, numbered == n, k) for n in range(1, count + 1)]
+    return [p for p in found if all(p["box"][axis] < p["box"][3 + axis] for axis in (0, 1))]
+
+
+def slices_of(parts: list[tuple[str, np.ndarray]], count: int) -> Prompts:
+    """Return boxes on ``count`` slices of each part, in the middles of as many equal shares."""
+    found = []
+    for organ, mask in parts:
+        shown = np.flatnonzero(mask.any((0, 1)))
+        for n in range(count):
+            k = int(shown[int((n + 0.5) / count * len(shown))])
+            found.append(box_of(organ, mask[..., k], k))
+    return found
+
+
+def ways(
+    parts: list[tuple[str, np.ndarray]], options: dict[str, float]
+) -> dict[str, tuple[Prompts, Propagation | None]]:
+    """Return the ways to be compared: their prompts and their rule."""
+    whole = [box_of(*part) for part in parts]
+    known: dict[str, tuple[Prompts, Propagation | None]] = {
+        "a box on every slice": (every_slice(parts), None),
+        "3-D box copied": (whole, None),
+        "3-D box, propagated": (whole, Propagation(**options)),
+    }
+    for count in (1, 2, 3, 5):
+        name = "one middle box" if count == 1 else f"{count} boxed slices"
+        known[name] = (slices_of(parts, count), Propagation(**options))
+    return known
+
+
+def measure(
+    item: dict[str, Any], network: SamNetwork, folder: Path, options: dict[str, float]
+) -> dict[str, Any]:
+    """Return way -> organ -> DSC (%) in 3-D of one volume."""
+    image, label = (
+        Orientation("LPS", labels=None)(read_volume(item[key])) for key in ("image", "truth")
+    )
+    volume = Windowd("image", WINDOW)({"image": image})["image"]
+    session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
+    session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
+    session.features = lru_cache(1)(session._features)
+    parts = parts_of(label)
+    result: dict[str, dict[str, float]] = defaultdict(dict)
+    for way, (prompts, rule) in tqdm(ways(parts, options).items(), item["case"]):
+        found = session.segment(prompts, rule).labels().numpy()[0]
+        for organ in dict(parts):
+            one = found == LABELS[organ]
+            other = np.any([mask for name, mask in parts if name == organ], axis=0)
+            result[way][organ] = round(200 * (one & other).sum() / (one.sum() + other.sum()), 2)
+        tqdm.write(f"{item['case']}: {way}: {result[way]}")
+    return result
+
+
+def main() -> None:
+    """Measure the volumes of a datalist and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset_dir", required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--name", default="SAM as published")
+    parser.add_argument("--backbone", default="mobile_sam")
+    parser.add_argument("--model_file")
+    parser.add_argument("--decoder", default="tuned")
+    parser.add_argument("--cases", nargs="*")
+    parser.add_argument("--rule", type=json.loads, default={}, help="options of Propagation")
+    given = parser.parse_args()
+    network = methods.coefficients(build(given.backbone), decoder=given.decoder).eval()
+    if given.model_file:
+        network.load_state_dict(torch.load(given.model_file, weights_only=True))
+    items = list_volumes(given.dataset_dir)
+    cases = {
+        item["case"]: measure(item, network, cache_dir() / "features", given.rule)
+        for item in items
+        if not given.cases or item["case"] in given.cases
+    }
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(given.json) as temporary:
+        text = json.dumps(
+            {"name": given.name, "backbone": given.backbone, "cases": cases}, indent=4
+        )
+        temporary.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

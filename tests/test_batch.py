@@ -1,0 +1,164 @@
+"""Many cases: broken ones among good ones, killed runs, shares, what is left for people."""
+
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ct, read_json, run, save_volume
+from test_inference import Echo
+
+from samparser_monai.batch import CaseDataset
+from samparser_monai.errors import InputError, root_cause
+from samparser_monai.files import DiskFull, replacing
+from samparser_monai.scores import OrganScores
+
+BOX = {"label": "liver", "box": [5, 10, 0, 24, 33, 5]}
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict:
+    torch.save(Echo().state_dict(), tmp_path / "echo.pt")
+    return {
+        "bundle_root": str(tmp_path),
+        "backbone": "tiny",
+        "network_def": Echo(),
+        "model_file": str(tmp_path / "echo.pt"),
+        "dataset_dir": str(tmp_path / "in"),
+        "output_dir": str(tmp_path / "out"),
+        "prompts": str(tmp_path / "prompts.json"),
+        "propagate": None,
+    }
+
+
+def infer(options: dict, **more: object) -> str:
+    """Run a batch and return the line by which it fails, if it does."""
+    try:
+        run("infer", "inference", run_id="inference", **options, **more)
+    except Exception as error:
+        cause = root_cause(error)
+        assert cause is not None, error
+        return str(cause)
+    return ""
+
+
+def write_prompts(folder: Path, *cases: str, prompts: list | None = None) -> None:
+    found = {case: prompts or [BOX] for case in cases}
+    (folder / "prompts.json").write_text(json.dumps(found))
+
+
+def test_broken_cases_are_reported_and_good_ones_go_on(tmp_path: Path, options: dict) -> None:
+    image, folder = ct(0)[0], tmp_path / "in"
+    broken = {
+        "four_d": (np.stack([image, image], -1), "not one 3-D volume"),
+        "not_finite": (np.where(image > 100, np.nan, image.astype(float)), "NaN or infinite"),
+        "windowed": (np.clip(image + 128, 0, 255).astype(np.uint8), "windowed already"),
+        "small": (image[:20], "leaves the volume"),
+    }
+    for case, (values, _) in broken.items():
+        save_volume(folder / f"{case}.nii.gz", values)
+    (folder / "empty").mkdir()
+    save_volume(folder / "cut.nii.gz", image)
+    (folder / "cut.nii.gz").write_bytes((folder / "cut.nii.gz").read_bytes()[:4000])
+    save_volume(folder / "good.nii.gz", image)
+    save_volume(folder / "unasked.nii.gz", image)
+    write_prompts(tmp_path, *broken, "empty", "cut", "good", "misspelt")
+    failure = infer(options)
+    assert failure.startswith("8 of 9 cases failed")
+    table = pd.read_csv(tmp_path / "out" / "cases.csv").set_index("case").fillna("")
+    wanted = {case: message for case, (_, message) in broken.items()}
+    wanted |= {"empty": "0 DICOM series", "cut": "cannot be read", "unasked": "has no prompt"}
+    wanted |= {"misspelt": "unknown case", "good": "^$"}
+    for case, message in wanted.items():
+        assert re.search(message, table.loc[case, "error"]), case
+    assert [p.name for p in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
+    assert table.loc["good", "ml"] == pytest.approx(20 * 24 * 6 * 0.8 * 0.8 * 3 / 1000, abs=0.05)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<section") == 9
+    assert page.count("data:image/png;base64,") == 1
+    assert not re.search(r"(src|href)=\"(?!data:)", page)  # opens without a server
+
+
+def test_resume_does_only_what_is_left(tmp_path: Path, options: dict) -> None:
+    for case in "abc":
+        save_volume(tmp_path / "in" / f"{case}.nii.gz", ct(0)[0])
+    write_prompts(tmp_path, "a", "b", "c")
+    assert not infer(options)
+    out = tmp_path / "out"
+    before = (out / "a.nii.gz").stat().st_mtime_ns
+    (out / "records" / "b.json").unlink()  # killed between the volume and its record
+    (out / "c.nii.gz").unlink()
+    (out / "b.nii.gz").write_bytes(b"")
+    assert not infer(options, resume=True)
+    assert (out / "a.nii.gz").stat().st_mtime_ns == before
+    assert all(nib.load(out / f"{case}.nii.gz").get_fdata().any() for case in "bc")
+    assert len(pd.read_csv(out / "cases.csv")) == 3
+
+
+def test_processes_share_the_cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    items = [{"case": str(n), "image": "", "prompts": []} for n in range(7)]
+    shares = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        shares += [item["case"] for item in CaseDataset(items, None, tmp_path).data]
+    assert sorted(shares) == [item["case"] for item in items]
+
+
+def test_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.rglob("*"))
+    with pytest.raises(DiskFull, match="--resume"), replacing(path):
+        raise OSError(28, "No space left on device")
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+def test_evaluation_takes_the_same_road(tmp_path: Path, options: dict) -> None:
+    label = np.zeros((48, 40, 6), np.uint8)
+    label[5:25, 10:34] = 1
+    for case, shift in (("right", 0), ("wrong", 4)):
+        save_volume(tmp_path / "in" / "images" / f"{case}.nii.gz", ct(0)[0])
+        save_volume(tmp_path / "in" / "labels" / f"{case}.nii.gz", np.roll(label, shift, 0))
+    write_prompts(tmp_path, "right", "wrong")
+    run("infer", "inference", "evaluate_volumes", run_id="evaluating", **options)
+    table = pd.read_csv(tmp_path / "out" / "cases.csv").set_index("case")
+    assert table.loc["right", "dsc"] == 100
+    assert table.loc["wrong", "dsc"] == pytest.approx(80)
+    assert table.loc["wrong", "nsd"] < table.loc["right", "nsd"] == 100
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.index('id="wrong"') < page.index('id="right"')
+
+
+def test_scores_are_known_numbers() -> None:
+    one, other = np.zeros((2, 20, 20, 20), bool)
+    one[5:15, 5:15, 5:15], other[5:15, 5:15, 7:17] = True, True
+    spacing = np.array([1.0, 1.0, 1.0])
+    found = OrganScores(1.0)(one, other, spacing, "liver")
+    assert found["dsc"] == 80
+    assert found["nsd"] < 100
+    assert OrganScores(2.0)(one, other, spacing, "liver")["nsd"] == 100
+    with pytest.raises(InputError, match="has none for 'liver'"):
+        OrganScores({"spleen": 1.0})(one, other, spacing, "liver")
+
+
+def test_csv_says_the_same_as_json(tmp_path: Path, options: dict) -> None:
+    save_volume(tmp_path / "in" / "a.nii.gz", ct(0)[0])
+    (tmp_path / "p.csv").write_text(
+        "case,label,frame,i0,j0,k0,i1,j1,k1,foreground\n"
+        f"a,liver,voxel,{','.join(map(str, BOX['box']))},\n"
+    )
+    write_prompts(tmp_path, "a")
+    assert not infer(options)
+    by_json = nib.load(tmp_path / "out" / "a.nii.gz").get_fdata()
+    assert not infer({**options, "prompts": str(tmp_path / "p.csv")})
+    assert np.array_equal(nib.load(tmp_path / "out" / "a.nii.gz").get_fdata(), by_json)
+    assert read_json(tmp_path / "out" / "records" / "a.json")["rows"][0]["organ"] == "liver"

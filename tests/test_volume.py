@@ -1,0 +1,198 @@
+"""A volume as a session: what is computed, in which frame, and how prompts spread."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from torch import nn
+
+from samparser_monai.errors import InputError
+from samparser_monai.propagation import Propagation
+from samparser_monai.sam import backbone_named
+from samparser_monai.volume import VolumeInferer, VolumeSession, plane_of
+
+Shape = tuple[int, int, int]
+
+
+class Bright(nn.Module):
+    """A "network" that finds what is bright inside its box; it counts its pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.count = 0
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return image
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+    def decode(
+        self, image: torch.Tensor, boxes: list[torch.Tensor], points: None, masks: None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        y, x = torch.meshgrid(*[torch.arange(image.shape[-1])] * 2, indexing="ij")
+        bright = image[0, 0] > 0
+        found = [
+            bright & (x >= x0) & (x <= x1 + 1) & (y >= y0) & (y <= y1 + 1)  # 2 pixels to a voxel
+            for x0, y0, x1, y1 in boxes[0]
+        ]
+        return torch.stack(found)[:, None] * 2.0 - 1.0, torch.ones(len(found), 1)
+
+
+def volume_of(organ: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 2)) -> MetaTensor:
+    """Return a windowed volume where an organ is bright, 1xXxYxZ along RAS."""
+    values = torch.from_numpy(np.where(organ, 200.0, 20.0)).float()[None]
+    affine = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
+    return MetaTensor(values, affine=affine, meta={"filename_or_obj": "synthetic"})
+
+
+def ellipsoid(shape: Shape = (64, 64, 40), radii: Shape = (16, 12, 13)) -> np.ndarray:
+    inside = sum(
+        ((np.arange(n) - n // 2) / r).reshape([-1 if a == axis else 1 for a in range(3)]) ** 2
+        for axis, (n, r) in enumerate(zip(shape, radii, strict=True))
+    )
+    return inside <= 1
+
+
+def session_of(organ: np.ndarray, network: nn.Module | None = None, **options: object) -> tuple:
+    network = network or Bright()
+    inferer = VolumeInferer(backbone_named("tiny"), LABELS, **options)
+    return inferer.session(volume_of(organ), network), network
+
+
+def box_at(organ: np.ndarray, k: int) -> dict:
+    shown = np.argwhere(organ[..., k])
+    return {"label": "liver", "box": [*shown.min(0).tolist(), k, *shown.max(0).tolist(), k]}
+
+
+def whole_box(organ: np.ndarray) -> dict:
+    shown = np.argwhere(organ)
+    return {"label": "liver", "box": [*shown.min(0).tolist(), *shown.max(0).tolist()]}
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+def test_trunk_runs_once_on_a_slice_however_many_ask() -> None:
+    organ = ellipsoid()
+    session, network = session_of(organ)
+    prompts = [whole_box(organ), {**whole_box(organ), "label": "spleen"}]
+    depth = np.ptp(np.flatnonzero(organ.any((0, 1)))) + 1
+    session.segment(prompts)
+    session.segment([*prompts, box_at(organ, 20)], Propagation())
+    assert network.count == depth
+
+
+def test_what_is_kept_changes_nothing_but_memory() -> None:
+    organ = ellipsoid()
+    few, many = (
+        session_of(organ, kept=kept)[0].segment([box_at(organ, 20)], Propagation()).labels()
+        for kept in (1, 96)
+    )
+    assert torch.equal(few, many)
+
+
+PROMPTS: dict[str, Callable[[np.ndarray], list[dict]]] = {
+    "3-D box": lambda organ: [whole_box(organ)],
+    "one middle box": lambda organ: [box_at(organ, 20)],
+    "one box above": lambda organ: [box_at(organ, 25)],
+    "two boxes": lambda organ: [box_at(organ, 12), box_at(organ, 28)],
+    "3-D box and a box": lambda organ: [box_at(organ, 24), whole_box(organ)],
+}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_prompts_spread_over_the_organ_and_stop_at_its_ends(name: str) -> None:
+    organ = ellipsoid()
+    session, _ = session_of(organ)
+    found = session.segment(PROMPTS[name](organ), Propagation()).labels().numpy()[0] == 1
+    assert not (found & ~organ).any()
+    assert dice(found, organ) > 0.9  # small caps are below the least area
+
+
+def test_only_what_is_asked_for_is_found() -> None:
+    two = ellipsoid((128, 64, 40), (16, 12, 13))
+    two = np.roll(two, -32, 0) | np.roll(two, 32, 0)
+    left = two & (np.indices(two.shape)[0] < 64)
+    session, _ = session_of(two)
+    found = session.segment([box_at(left, 20)], Propagation()).labels().numpy()[0] > 0
+    assert dice(found, left) > 0.9
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(9, 31), min_size=1, max_size=4, unique=True))
+def test_a_box_more_never_loses_a_slice(slices: list[int]) -> None:
+    organ = ellipsoid()
+    session, _ = session_of(organ)
+    found = session.segment([box_at(organ, k) for k in slices], Propagation())
+    assert {k for k in range(session.depth) if k in found.masks} >= set(
+        range(min(slices), max(slices) + 1)
+    )
+    assert len(session.targets([box_at(organ, k) for k in slices])) == 1
+
+
+def test_two_boxes_on_one_slice_are_two_objects_and_points_join_them() -> None:
+    organ = np.zeros((64, 64, 8), bool)
+    organ[5:15, 5:15], organ[40:50, 5:15] = True, True
+    session, _ = session_of(organ)
+    one = {"label": "kidney", "box": [5, 5, 3, 14, 14, 3]}
+    other = {"label": "kidney", "box": [40, 5, 3, 49, 14, 3]}
+    point = {"label": "kidney", "points": [[45, 10, 3], [42, 7, 5]], "point_labels": [1, 0]}
+    targets = session.targets([point, one, other])
+    assert len(targets) == 2
+    (clicked,) = [t for t in targets if t.seeds[3].points is not None]
+    assert clicked.seeds[5].points[0, 2] == 0
+    flat = session.targets([{"label": "kidney", "points": [[1, 1, 1], [60, 60, 2]]}])
+    assert len(flat) == 1
+
+
+@pytest.mark.parametrize(
+    ("spacing", "plane"),
+    [
+        ((0.7, 0.7, 3), "axial"),
+        ((0.8, 0.8, 0.6), "axial"),
+        ((1, 1, 1), "axial"),
+        ((0.7, 4, 0.7), "coronal"),
+        ((4, 0.7, 0.7), "sagittal"),
+    ],
+)
+def test_plane_of_acquisition(spacing: tuple[float, float, float], plane: str) -> None:
+    assert plane_of(volume_of(np.zeros((4, 4, 4), bool), spacing)) == plane
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_every_plane_leads_back_to_the_same_voxels(plane: str) -> None:
+    organ = np.zeros((64, 64, 64), bool)
+    organ[5:20, 8:30, 3:40] = True
+    session, _ = session_of(np.ones_like(organ), plane=plane)  # the box alone decides
+    assert np.array_equal(session.segment([whole_box(organ)]).labels().numpy()[0] == 1, organ)
+
+
+def test_larger_logit_wins() -> None:
+    organ = ellipsoid()
+
+    class Rising(Bright):
+        def decode(self, *prompts: object) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, iou = super().decode(*prompts)
+            order = torch.arange(1.0, len(logits) + 1).view(-1, 1, 1, 1)
+            return logits * order, iou
+
+    session, _ = session_of(organ, Rising())
+    prompts = [{**whole_box(organ), "label": label} for label in ("spleen", "liver")]
+    values = set(np.unique(session.segment(prompts).labels().numpy()))
+    assert values == {0, LABELS["liver"]}
+
+
+def test_unknown_plane_is_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'axial'"):
+        VolumeInferer(backbone_named("tiny"), LABELS, plane="axal")
+    with pytest.raises(InputError, match="did you mean 'coronal'"):
+        VolumeSession(volume_of(ellipsoid()), Bright(), backbone_named("tiny"), LABELS, "coronl")
