@@ -120,13 +120,14 @@ class CaseReport:
         self.begun = time.monotonic()
 
     def _completed(self, engine: CaseEvaluator) -> None:
-        case = self.dataset.data[engine.state.iteration - 1]["case"]
+        item = self.dataset.data[engine.state.iteration - 1]
+        case = item["case"]
         (output,) = engine.state.output
         error = output.get("error")
         record: Item = {"case": case}
         if error is None:
             try:
-                record |= self._describe(output, engine.inferer.found[0])
+                record |= self._describe(output["pred"], item, engine.inferer.found[0])
             except InputError as raised:  # its label volume cannot be used
                 error = raised
         if error is not None:
@@ -139,10 +140,10 @@ class CaseReport:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(record))
 
-    def _describe(self, output: Item, found: Segmentation) -> Item:
+    def _describe(self, pred: Any, item: Item, found: Segmentation) -> Item:
         """Return the rows, warnings and picture of a case that went well."""
-        labels, values = found.into_view(output["pred"]), found.session.labels
-        truth = found.into_view(read_volume(output["truth"])) if "truth" in output else None
+        labels, values = found.into_view(pred), found.session.labels
+        truth = found.into_view(read_volume(item["truth"])) if "truth" in item else None
         spacing = np.linalg.norm(np.asarray(found.session.view.affine)[:3, :3], axis=0)
         rows, warnings = [], []
         for row in found.table():

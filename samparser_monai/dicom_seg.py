@@ -24,7 +24,7 @@ class SaveSegd(Transform):
         labels: organ -> its value, or values of which the first was written.
 
     Raises:
-        InputError: highdicom is not installed.
+        InputError: highdicom is not installed, or a series has been stripped of its headers.
     """
 
     def __init__(self, output_dir: str | Path, labels: Labels) -> None:
@@ -41,7 +41,13 @@ class SaveSegd(Transform):
         source = Path(data["image"].meta["filename_or_obj"])
         values = data["pred"].cpu().numpy()[0].astype(np.uint8)
         if source.is_dir() and values.any():
-            segmentation = self.segmentation(source, values)
+            try:
+                segmentation = self.segmentation(source, values)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{source}: its headers lack what a DICOM segmentation repeats ({error!r}): "
+                    "complete them, or do without --dicom_seg; the NIfTI file is written"
+                ) from error
             with replacing(self.folder / f"{data['case']}.dcm") as temporary:
                 segmentation.save_as(temporary)
         return dict(data)

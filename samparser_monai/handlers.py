@@ -156,6 +156,8 @@ class EpochSeed:
 class History:
     """What a training has been through, kept over a resume: epochs, losses, scores, seconds.
 
+    The seconds are of training alone, without validation.
+
     Args:
         validator: whose metrics are noted after the epochs that it has judged.
     """
@@ -165,7 +167,7 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self._losses: list[float] = []
-        self._begun = 0.0
+        self._begun = self._ended = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; attach it behind the validation handler."""
@@ -177,14 +179,20 @@ class History:
         self._begun, self._losses = time.monotonic(), []
 
     def _iterated(self, engine: Engine) -> None:
-        self._losses.append(float(engine.state.output["loss"]))
+        self._losses.append(float(engine.state.output[0]["loss"]))
+        self._ended = time.monotonic()  # before validation begins
 
     def _completed(self, engine: Engine) -> None:
         row = {"epoch": engine.state.epoch, "loss": sum(self._losses) / len(self._losses)}
         if self.validator.state.epoch == engine.state.epoch:
             row |= self.validator.state.metrics
         self.rows.append(row)
-        self.seconds += time.monotonic() - self._begun
+        self.seconds += self._ended - self._begun
+
+    def best(self) -> dict[str, float]:
+        """Return the row of the epoch whose model is kept: the first with the best key metric."""
+        name = self.validator.state.key_metric_name
+        return max((row for row in self.rows if name in row), key=lambda row: row[name], default={})
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

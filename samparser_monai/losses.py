@@ -22,6 +22,11 @@ class BoxPromptLoss(nn.Module):
         self.focal = FocalLoss()
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return the mean over instances; logits and label (0 to 1) are Tx1xhxw."""
+        """Return the mean over instances; logits and label are Tx1xhxw.
+
+        The label is from 0 to 1, or -1 where nothing is asked: loss and gradient are 0 there.
+        """
+        logits = logits.masked_fill(label < 0, -100.0)
+        label = label.clamp(min=0)
         loss = self.bce(logits, label) + self.dice(logits, label)
         return loss + self.weight * self.focal(logits, label) if self.weight else loss

@@ -1,7 +1,7 @@
 """The Dice similarity coefficient (DSC) of organs, over slices and over cases."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import ignite.distributed as idist
 import numpy as np
@@ -24,6 +24,46 @@ def dice(both: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         return 100 * 2 * np.asarray(both, float) / np.asarray(sizes, float)
 
 
+def gathered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of all processes."""
+    if idist.get_world_size() == 1:
+        return rows
+    shares: list[Any] = [None] * idist.get_world_size()
+    torch.distributed.all_gather_object(shares, rows)
+    return [row for share in shares for row in share]
+
+
+class Outline(NamedTuple):
+    """What a picture of a result shows of one thing: its score in percent, and masks HxW."""
+
+    name: str
+    score: float
+    prediction: np.ndarray
+    truth: np.ndarray
+
+
+class Scores(Protocol):
+    """What a report asks of a metric."""
+
+    def summary(self) -> dict[str, float]:
+        """Return the score of each thing, and ``mean``."""
+
+    def averages(self) -> dict[str, float]:
+        """Return what is compared over prompts of different quality."""
+
+    def sections(self) -> dict[str, dict[str, float]]:
+        """Return further summaries by their names."""
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return tables for files of these names."""
+
+    def overview(self) -> tuple[str, pd.Series, dict[str, pd.Series]]:
+        """Return a title, the named counts of the rows, and the columns of a printed table."""
+
+    def outlines(self, judged: Masks) -> tuple[str, list[Outline]]:
+        """Return the title of one picture, and what it shows."""
+
+
 class OrganDice(Metric):
     """DSC in percent of each organ: as the mean over slices, and in 3-D for each case.
 
@@ -34,7 +74,7 @@ class OrganDice(Metric):
     It is updated with lists of {case, slice, organ, prediction, truth}, masks HxW.
     """
 
-    def __init__(self, output_transform: Callable = lambda output: output["organ_masks"]) -> None:
+    def __init__(self, output_transform: Callable = lambda output: output["judged"]) -> None:
         super().__init__(output_transform)
 
     @reinit__is_reduced
@@ -57,16 +97,12 @@ class OrganDice(Metric):
 
     def compute(self) -> float:
         """Return the mean over organs of the mean over slices, in percent."""
-        return self.summary("slices")["mean"]
+        return self.summary()["mean"]
 
     def slices(self) -> pd.DataFrame:
         """Return a row to a slice and organ of all processes: case, slice, organ, ..., dsc."""
-        rows = self.rows
-        if idist.get_world_size() > 1:
-            shares: list[Any] = [None] * idist.get_world_size()
-            torch.distributed.all_gather_object(shares, rows)
-            rows = [row for share in shares for row in share]
-        table = pd.DataFrame(rows, columns=["case", "slice", "organ", "both", "sizes"])
+        columns = ["case", "slice", "organ", "both", "sizes"]
+        table = pd.DataFrame(gathered(self.rows), columns=columns)
         table = table.drop_duplicates(["case", "slice", "organ"])  # shares are of equal length
         return table.assign(dsc=dice(table["both"], table["sizes"]))
 
@@ -82,7 +118,7 @@ class OrganDice(Metric):
         table.insert(3, "dsc", dice(table.pop("both"), table.pop("sizes")))
         return table
 
-    def summary(self, over: str) -> dict[str, float]:
+    def summary(self, over: str = "slices") -> dict[str, float]:
         """Return the DSC to an organ, and ``mean`` over the organs that occur.
 
         Args:
@@ -91,3 +127,36 @@ class OrganDice(Metric):
         table = self.slices() if over == "slices" else self.cases()
         organs = table.groupby("organ", sort=False)["dsc"].mean()
         return {**organs.to_dict(), "mean": float(organs.mean())}
+
+    def averages(self) -> dict[str, float]:
+        """Return the mean DSC over organs: of slices, and of volumes."""
+        return {"dsc": self.summary()["mean"], "dsc_volumes": self.summary("cases")["mean"]}
+
+    def sections(self) -> dict[str, dict[str, float]]:
+        """Return what a summary has beside the averages: the DSC of volumes."""
+        return {"volumes": self.summary("cases")}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return ``metrics`` (a row to a case and organ) and ``slices``."""
+        return {"metrics": self.cases(), "slices": self.slices()}
+
+    def overview(self) -> tuple[str, pd.Series, dict[str, pd.Series]]:
+        """Return a title, the slices of each organ, and the columns of a printed table."""
+        slices = self.slices()
+        cases = slices["case"].nunique()
+        title = f"DSC (%) on {cases} case{'s' * (cases > 1)} that training never saw"
+        columns = {
+            "mean over slices": pd.Series(self.summary()),
+            "3-D, mean over cases": pd.Series(self.summary("cases")),
+        }
+        return title, slices["organ"].value_counts().rename("slices"), columns
+
+    def outlines(self, judged: Masks) -> tuple[str, list[Outline]]:
+        """Return a title and the outlines of a slice's organs."""
+        one = OrganDice()
+        one.update(judged)
+        found = [
+            Outline(m["organ"], score, np.asarray(m["prediction"]), np.asarray(m["truth"]))
+            for m, score in zip(judged, one.slices()["dsc"], strict=True)
+        ]
+        return f"{judged[0]['case']}, slice {judged[0]['slice']}", found

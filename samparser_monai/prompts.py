@@ -85,7 +85,8 @@ def coverage(masks: Tensor, frame: int, mask_size: int) -> Tensor:
         _overlap(side, side / inside * frame / mask_size, mask_size)
         for side, inside in zip(size, inner, strict=True)
     )
-    return rows @ masks.float() @ columns.T
+    # one at a time: the masks of a large picture as floats would fill the memory
+    return torch.stack([rows @ mask.float() @ columns.T for mask in masks])
 
 
 def _overlap(side: int, step: float, count: int) -> Tensor:

@@ -100,6 +100,17 @@ def coefficients_of(layer: nn.Module) -> Tensor:
     return weight[0].coefficients(weight.original1)
 
 
+def coefficients_on(base: Tensor, weight: Tensor) -> tuple[Tensor, float]:
+    """Return p, shape (r,), of a weight on the bases of another, and what they cannot give of it.
+
+    The second is the norm of the weight less U diag(p) Vh, as a share of the weight's own.
+    """
+    u, _, vh = (part.double() for part in SpectralWeight().right_inverse(base))
+    flat, vh = weight.double().flatten(1), vh.flatten(1)
+    p = ((u.T @ flat) * vh).sum(1)
+    return p, float((flat - (u * p) @ vh).norm() / flat.norm())
+
+
 def project(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return Vh * x: what a decomposed convolution does before its coefficients come in."""
     vh = spectral_parts(conv).vh

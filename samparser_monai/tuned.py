@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samparser_monai import __version__
-from samparser_monai.errors import InputError
-from samparser_monai.sam import SamNetwork
+from samparser_monai.errors import InputError, unknown
+from samparser_monai.methods.counts import VARIANTS
+from samparser_monai.sam import BACKBONES, SamNetwork, backbone_named, build
 
 
 def tuned_names(network: SamNetwork) -> list[str]:
@@ -31,15 +33,28 @@ def save_tuned(
     Args:
         path: of the file; it is written to a temporary name, then renamed.
         network: after its method has been applied.
-        about: what a reader must know: the method's options, labels, preprocessing.
+        about: what the network does not know: scenario, labels, window, metrics.
         weights: a state dictionary of the network.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = {"base_sha256": network.base_sha256, "backbone": network.backbone}
-    metadata = {**about, **known, "samparser_monai": __version__}
+    frame = backbone_named(network.backbone)
+    known = {
+        "method": network.method,
+        "options": network.options,
+        "backbone": network.backbone,
+        "base_sha256": network.base_sha256,
+        "image_size": frame.image_size,
+        "mean": frame.mean,
+        "std": frame.std,
+        "versions": {
+            "samparser_monai": __version__,
+            **{package: version(package) for package in ("monai", "torch")},
+        },
+    }
     tensors = {name: weights[name].detach().cpu().contiguous() for name in tuned_names(network)}
     temporary = path.with_suffix(".part")
+    metadata = {**about, **known}
     text = {key: json.dumps(value, separators=(",", ":")) for key, value in metadata.items()}
     save_file(tensors, temporary, text)
     temporary.chmod(0o644)  # safetensors lets nobody else read
@@ -57,10 +72,16 @@ def read_tuned(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"tuned part {path} cannot be read ({error}): save it again") from error
+        raise InputError(
+            f"tuned part {path} cannot be read ({error}): it is damaged, or no file that a "
+            "training saved as tuned.safetensors; name that one"
+        ) from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise InputError(f"tuned part {path}: {name} holds numbers that are not finite")
+            raise InputError(
+                f"tuned part {path}: {name} holds numbers that are not finite: train again, "
+                "at a lower rate"
+            )
     return tensors, metadata
 
 
@@ -71,24 +92,76 @@ def load_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
         InputError: another base, or tensors that are missing, too many or of another shape.
     """
     tensors, metadata = read_tuned(path)
-    if metadata.get("base_sha256") != network.base_sha256:
+    _check_base(path, metadata, network)
+    own = dict(network.named_parameters())
+    wanted, found = set(tuned_names(network)), set(tensors)
+    wrong = {
+        "missing": wanted - found,
+        "too many": found - wanted,
+        "of another shape": {n for n in wanted & found if tensors[n].shape != own[n].shape},
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{what}: {_few(names)}" for what, names in wrong.items() if names)
         raise InputError(
-            f"tuned part {path} was made on the base with sha256 {metadata.get('base_sha256')}, "
-            f"this network is {network.base_sha256}: load the checkpoint that it was made on"
-        )
-    own = {name: parameter for name, parameter in network.named_parameters()}
-    wrong = set(tensors) ^ set(tuned_names(network))
-    wrong |= {name for name in set(tensors) & set(own) if tensors[name].shape != own[name].shape}
-    if wrong:
-        raise InputError(
-            f"tuned part {path} does not fit this method: {len(wrong)} tensors are missing, too "
-            f"many or of another shape, the first is {min(wrong)!r}; give the method and decoder "
-            f"of its training: {metadata}"
+            f"tuned part {path} does not fit this method ({told}): it was made with "
+            f"method {metadata.get('method')!r} and {metadata.get('options')}, give the same"
         )
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
     return metadata
+
+
+def apply_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
+    """Give a published network the method of a tuned part, with its options, and its tensors.
+
+    Raises:
+        InputError: another base; a method that is not known here; see load_tuned.
+    """
+    metadata = read_tuned(path)[1]
+    _check_base(path, metadata, network)
+    if metadata.get("method") not in VARIANTS:
+        raise unknown(f"method of the tuned part {path}:", metadata.get("method"), VARIANTS)
+    try:
+        VARIANTS[metadata["method"]](network, **metadata.get("options", {}))
+    except TypeError as error:
+        raise InputError(
+            f"tuned part {path}: method {metadata['method']!r} does not take the options "
+            f"{metadata.get('options')}: the file was made by another version, see `show`"
+        ) from error
+    return load_tuned(path, network)
+
+
+def open_tuned(
+    path: str | Path, checkpoint: str | Path | None = None
+) -> tuple[SamNetwork, dict[str, Any]]:
+    """Build the network that a tuned part makes of its base; return it and what it belongs to.
+
+    Args:
+        path: of the tuned part, which names its backbone and its method.
+        checkpoint: its base, where that is not the backbone's published weights.
+
+    Raises:
+        InputError: see apply_tuned and build.
+    """
+    backbone = read_tuned(path)[1].get("backbone")
+    if backbone not in BACKBONES:
+        raise unknown(f"backbone of the tuned part {path}:", backbone, BACKBONES)
+    network = build(backbone, checkpoint)
+    return network, apply_tuned(path, network)
+
+
+def _check_base(path: str | Path, metadata: Mapping[str, Any], network: SamNetwork) -> None:
+    if metadata.get("base_sha256") != network.base_sha256:
+        raise InputError(
+            f"tuned part {path} was made on the base with sha256 {metadata.get('base_sha256')}, "
+            f"this network is {network.base_sha256}: load the checkpoint that it was made on"
+        )
+
+
+def _few(names: Collection[str], most: int = 3) -> str:
+    shown = ", ".join(sorted(names)[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class TunedSaver:
@@ -98,12 +171,18 @@ class TunedSaver:
         model_file: the best model, as CheckpointSaver writes it.
         network: whose method says what is tuned.
         about: see save_tuned.
+        history: of the training; the metrics of its best epoch are written too.
     """
 
     def __init__(
-        self, model_file: str | Path, network: SamNetwork, about: Mapping[str, Any]
+        self,
+        model_file: str | Path,
+        network: SamNetwork,
+        about: Mapping[str, Any],
+        history: Any = None,
     ) -> None:
-        self.model_file, self.network, self.about = Path(model_file), network, about
+        self.model_file, self.network = Path(model_file), network
+        self.about, self.history = about, history
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -115,4 +194,5 @@ class TunedSaver:
         if self.model_file.exists():
             weights = torch.load(self.model_file, map_location="cpu", weights_only=True)
             path = self.model_file.with_name("tuned.safetensors")
-            save_tuned(path, self.network, self.about, weights)
+            metrics = {"metrics": self.history.best()} if self.history else {}
+            save_tuned(path, self.network, {**self.about, **metrics}, weights)

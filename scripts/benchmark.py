@@ -1,11 +1,14 @@
 """Speeds, each a ratio measured side by side in one run on an otherwise idle machine.
 
-    python scripts/benchmark.py training|inference|scaling [--backbone NAME] [--json FILE]
+    python scripts/benchmark.py training|inference|encoder|scaling|swap
+        [--backbone NAME] [--json FILE]
 
-Weights are seeded, not published: a speed does not depend on their values.
+Weights are seeded, not published: a speed does not depend on their values. `encoder` takes the
+published ones where they are at hand, because it compares masks too.
 """
 
 import argparse
+import copy
 import json
 import platform
 import resource
@@ -19,18 +22,23 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import skimage.data
 import torch
 from monai.data import MetaTensor
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from segment_anything.modeling.image_encoder import Attention
 from tqdm import tqdm
 
 from samparser_monai import methods
 from samparser_monai.data import SliceDataset
 from samparser_monai.data.transforms import IntoFramed
+from samparser_monai.errors import InputError
 from samparser_monai.features import FeatureCache
 from samparser_monai.losses import BoxPromptLoss
-from samparser_monai.sam import SamNetwork, architecture, backbone_named
+from samparser_monai.sam import SamNetwork, architecture, backbone_named, build
+from samparser_monai.swap import Scenarios
+from samparser_monai.tuned import save_tuned
 from samparser_monai.volume import VolumeInferer
 
 ROWS = (  # method, whether its features are cached, repeats
@@ -167,6 +175,53 @@ def inference(name: str) -> dict[str, Any]:
     }
 
 
+def encoder(name: str) -> dict[str, Any]:
+    """Time the image encoder in its variants, and compare their masks with plain float32."""
+    try:
+        network = build(name)
+    except InputError:
+        network = architecture(name)
+    network = network.to(DEVICE)
+    backbone = backbone_named(name)
+    camera = torch.from_numpy(skimage.data.camera()).expand(3, -1, -1)
+    frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
+    picture = frame({"image": camera})["image"][None].to(DEVICE)
+    boxes = [torch.tensor([[0.25, 0.13, 0.66, 0.95]]) * backbone.image_size]
+    plain = network.image_encoder
+    published = copy.deepcopy(plain)
+    for module in published.modules():
+        if isinstance(module, Attention):  # SAM's own, with a matrix of all pairs of positions
+            module.__class__ = Attention
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    variants = {
+        "as published": (published, torch.float32),
+        "fused attention": (plain, torch.float32),
+        "channels last": (last, torch.float32),
+        "bfloat16": (plain, torch.bfloat16),
+    }
+    if DEVICE.type == "cuda":
+        variants["bfloat16, compiled"] = (torch.compile(plain), torch.bfloat16)
+    rows = []
+    for batch in (1, 32) if DEVICE.type == "cuda" else (1,):
+        images = picture.expand(batch, -1, -1, -1).contiguous()
+        wanted = None
+        for title, (module, dtype) in tqdm(variants.items(), f"encoder {name}, batch {batch}"):
+            if DEVICE.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            with torch.inference_mode(), torch.autocast(DEVICE.type, dtype, dtype != torch.float32):
+                time_ = seconds(lambda m=module, i=images: m(i), repeats=5)
+                embedding = module(images)[:1].float()
+            with torch.inference_mode():
+                mask = network.decode(embedding, boxes)[0] > 0
+            wanted = mask if wanted is None else wanted
+            iou = (mask & wanted).sum() / (mask | wanted).sum()
+            row = {"variant": title, "batch": batch, "images_a_second": batch / time_}
+            if DEVICE.type == "cuda":
+                row["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            rows.append({**row, "iou_with_published": float(iou)})
+    return {"weights": network.base_sha256, "rows": rows}
+
+
 def scaling(name: str) -> dict[str, Any]:
     """Measure time, disk and memory of preparing 1, 10 and 100 synthetic volumes."""
     rows = []
@@ -195,9 +250,32 @@ def _volume(root: Path, number: int) -> dict[str, str]:
     return {**paths, "case": str(number)}
 
 
+def swap(name: str) -> dict[str, Any]:
+    """Time the answers of 1 to 8 scenarios, two boxes each, over one trunk pass."""
+    base, side = architecture(name).to(DEVICE), backbone_named(name).image_size
+    network = methods.coefficients(architecture(name))
+    image = torch.randn(1, 3, side, side, device=DEVICE)
+    boxes = [torch.tensor([[0.1, 0.1, 0.5, 0.6], [0.4, 0.4, 0.9, 0.8]]) * side]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        part = Path(folder, "tuned.safetensors")
+        save_tuned(part, network, {}, network.state_dict())
+        scenarios = Scenarios(base, {str(n): part for n in range(8)}).to(DEVICE)
+        for count in (1, 2, 4, 8):
+
+            def answer(names: list[str] = scenarios.names[:count]) -> None:
+                features = scenarios.features(image)
+                for one in names:
+                    scenarios(one, features, boxes)
+
+            rows.append({"scenarios": count, "seconds": seconds(answer, 3)})
+    first, last = rows[0]["seconds"], rows[-1]["seconds"]
+    return {"rows": rows, "ratios": {"further_scenario": (last - first) / 7 / first}}
+
+
 def main() -> None:
     """Measure what is asked for and print it as JSON."""
-    kinds = {"training": training, "inference": inference, "scaling": scaling}
+    kinds = {f.__name__: f for f in (training, inference, encoder, scaling, swap)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--backbone", default="vit_b")

@@ -1,7 +1,7 @@
 """The short form of the MONAI command.
 
-    python scripts/run.py training|evaluating|inference [--scenario NAME] [--method NAME]
-        [--key value ...]
+    python scripts/run.py training|evaluating|inference|inference_pictures
+        [--scenario NAME] [--method NAME] [--key value ...]
 
 It picks the config files, refuses unknown keys, prints the command it stands for, and runs it.
 """
@@ -21,6 +21,7 @@ FILES = {
     "training": ["train.json"],
     "evaluating": ["train.json", "evaluate.json"],
     "inference": ["inference.json"],
+    "inference_pictures": ["inference_pictures.json"],
 }
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 

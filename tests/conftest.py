@@ -97,3 +97,12 @@ def run(kind: str, *names: str, run_id: str, **overrides: object) -> ConfigWorkf
 
 def read_json(path: Path) -> dict:
     return json.loads(path.read_text())
+
+
+@torch.no_grad()
+def move(network: torch.nn.Module, by: float = 0.05, seed: int = 2) -> None:
+    """Change all that is tuned, as a training would."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter += by * torch.randn(parameter.shape, generator=generator)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import move
 from monai.bundle import ConfigParser
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -19,23 +20,25 @@ from torch.testing import assert_close
 from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.handlers import ModelLoader
+from samparser_monai.merge import merge
+from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.methods.rates import steps
-from samparser_monai.sam import SamNetwork, build
+from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, build
+from samparser_monai.sam.tiny_vit import TinyViTEncoder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 exactly = partial(assert_close, rtol=0, atol=0)
 nearly = partial(assert_close, rtol=0, atol=1e-5)
 
 NECK = r"image_encoder\.neck\.[02]"
-BLOCKS = r"image_encoder\.blocks\.\d\.(attn\.(qkv|proj)|mlp\.lin[12])"
+BLOCK = r"image_encoder\.(stages\.\d\.)?blocks\.\d\."
+BLOCKS = BLOCK + r"(attn\.(qkv|proj)|mlp\.(lin|fc)[12])"
 BOTH = f"({NECK}|{BLOCKS})"
-LORA = r"image_encoder\.blocks\.\d\.attn\.qkv\.parametrizations\.weight\.0\.[ab]"
+LORA = BLOCK + r"attn\.qkv\.parametrizations\.weight\.0\.[ab]"
 # shared: named_parameters gives the factors once, under the first block that has them
-FACT = (
-    r"image_encoder\.blocks\.(\d\.attn\.qkv\.parametrizations\.weight\.0\.cores"
-    r"|0\.attn\.qkv\.parametrizations\.weight\.0\.factors\.[uv])"
-)
-ADAPTER = r"image_encoder\.blocks\.\d\.attn\.adapter\.(down|up)\.(weight|bias)"
+FACTORS = r"image_encoder\.(stages\.\d\.)?blocks\.0\.attn\.qkv\.parametrizations\.weight\.0"
+FACT = BLOCK + r"attn\.qkv\.parametrizations\.weight\.0\.cores|" + FACTORS + r"\.factors\.[uv]"
+ADAPTER = BLOCK + r"attn\.adapter\.(down|up)\.(weight|bias)"
 NONE = "(?!)"
 
 
@@ -79,15 +82,15 @@ IDLE = r"mask_decoder\.(output_hypernetworks_mlps\.[123]|iou_prediction_head)\..
 class Case:
     """A method with its options, and what it is to tune."""
 
-    def __init__(self, encoder: str, decoder: str) -> None:
+    def __init__(self, encoder: str, decoder: str, backbone: str = "tiny") -> None:
         name, options, pattern, self.split = ENCODERS[encoder]
         self.apply = partial(getattr(methods, name), decoder=decoder, **options)
-        self.name, self.id = name, f"{encoder}+{decoder}"
+        self.name, self.id, self.backbone = name, f"{encoder}+{decoder}", backbone
         self.tuned = re.compile(f"({pattern})|({DECODERS[decoder]})")
 
     def build(self) -> SamNetwork:
-        """Return the tiny network with the method."""
-        return self.apply(build("tiny"))
+        """Return the network with the method."""
+        return self.apply(architecture(self.backbone))
 
 
 class ZeroShot(Case):
@@ -95,11 +98,22 @@ class ZeroShot(Case):
 
     def __init__(self) -> None:
         self.apply, self.name, self.id = methods.zero_shot, "zero_shot", "zero_shot"
-        self.split, self.tuned = "embedding", re.compile(NONE)
+        self.split, self.tuned, self.backbone = "embedding", re.compile(NONE), "tiny"
 
 
 CASES = [ZeroShot(), *(Case(encoder, decoder) for encoder in ENCODERS for decoder in DECODERS)]
+# Batch statistics, which only TinyViT has, must stay too.
+TINY_VIT = [
+    Case(encoder, "frozen" if encoder != "decoder_only" else "tuned", "small_tiny_vit")
+    for encoder in ENCODERS
+    if "@" not in encoder  # they are the same code, with many layers to decompose
+]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+@pytest.fixture(autouse=True)
+def small_tiny_vit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "small_tiny_vit", Backbone(128, TinyViTEncoder))
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +127,6 @@ def logits(network: SamNetwork, image: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def move(network: SamNetwork) -> None:
-    """Change all that is tuned, as a training would."""
-    generator = torch.Generator().manual_seed(2)
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-
-
-@torch.no_grad()
 @every_case
 def test_identity_at_the_start(case: Case, image: Tensor) -> None:
     network = case.build()
@@ -131,7 +136,7 @@ def test_identity_at_the_start(case: Case, image: Tensor) -> None:
     assert network.method == case.name
 
 
-@every_case
+@pytest.mark.parametrize("case", [*CASES, *TINY_VIT], ids=lambda c: f"{c.id} on {c.backbone}")
 def test_tunes_what_it_says_and_nothing_else(case: Case, image: Tensor) -> None:
     network = case.build().train()
     tuned = {name for name, p in network.named_parameters() if p.requires_grad}
@@ -141,11 +146,17 @@ def test_tunes_what_it_says_and_nothing_else(case: Case, image: Tensor) -> None:
             methods.parameter_groups(network, 0.03, 1e-3)
         return
 
-    groups = methods.parameter_groups(network, 0.03, 1e-3)
+    groups = methods.parameter_groups(network, 0.03, 1e-3, 2e-3)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, parameter in network.named_parameters():
-        rate = 0.03 if re.fullmatch(".*" + original("1"), name) else 1e-3
+        rate = 2e-3 if name.startswith("image_encoder.") else 1e-3
+        rate = 0.03 if re.fullmatch(".*" + original("1"), name) else rate
         assert rates.get(id(parameter)) == (rate if name in tuned else None), name
+    decays = {
+        group["lr"]: group["weight_decay"]
+        for group in torch.optim.Adam(groups, weight_decay=1).param_groups
+    }
+    assert decays.items() <= {0.03: 0.0, 1e-3: 1, 2e-3: 1}.items()
 
     before = copy.deepcopy(network.state_dict())
     optimizer = torch.optim.Adam(groups)
@@ -216,13 +227,35 @@ def test_split_is_the_encoder(case: Case, image: Tensor) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["zero_shot", "decoder_only", "adapter", "full"])
-def test_pickled(name: str, image: Tensor) -> None:
-    # torch refuses to pickle a parametrized module: the other methods travel as state_dict
-    network = getattr(methods, name)(build("tiny"))
-    assert not any(parametrize.is_parametrized(module) for module in network.modules())
+@every_case
+def test_pickled(case: Case, image: Tensor) -> None:
+    # torch refuses to pickle a parametrized module: what travels is what makes it again
+    network = case.build()
     move(network)
-    exactly(logits(pickle.loads(pickle.dumps(network)), image), logits(network, image))
+    made_of = (network.backbone, network.method, network.options, network.state_dict())
+    backbone, method, options, state = pickle.loads(pickle.dumps(made_of))
+    twin = getattr(methods, method)(architecture(backbone), **options)
+    twin.load_state_dict(state)
+    exactly(logits(twin, image), logits(network, image))
+    if not any(parametrize.is_parametrized(module) for module in network.modules()):
+        exactly(logits(pickle.loads(pickle.dumps(network)), image), logits(network, image))
+
+
+@torch.no_grad()
+@every_case
+def test_merged(case: Case, image: Tensor) -> None:
+    network = case.build()
+    move(network)
+    expected, plain = logits(network, image), build("tiny")
+    if case.name == "adapter":
+        with pytest.raises(
+            InputError, match=r"'adapter' cannot be merged: it adds .*attn\.adapter\."
+        ):
+            merge(network)
+    else:
+        plain.load_state_dict(merge(network).state_dict())
+        nearly(logits(plain, image), expected)
+    exactly(logits(network, image), expected)  # and stays as it was
 
 
 def factors(network: SamNetwork) -> list[Any]:
@@ -280,6 +313,8 @@ def test_every_method_has_an_overlay_and_a_row_here() -> None:
     names = set(methods.__all__) - functions
     assert names == {case.name for case in CASES}
     assert names == {path.stem for path in (CONFIGS / "methods").glob("*.json")}
+    assert names == {re.split("[@+]", variant)[0] for variant in VARIANTS}
+    assert all(VARIANTS[name] is getattr(methods, name) for name in names)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "methods").glob("*.json")), ids=lambda p: p.stem)

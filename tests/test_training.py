@@ -12,6 +12,8 @@ import pytest
 import torch
 from conftest import ROOT, read_json, run, workflow
 
+from samparser_monai.tuned import open_tuned
+
 METHODS = sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.json"))
 
 
@@ -45,6 +47,12 @@ def test_training_then_evaluating(dataset: Path, overrides: dict, tmp_path: Path
     assert set(cases["model"]) == {"published", "tuned"} and set(cases["slices"]) == {6}
     assert len(list((tmp_path / "eval" / "overlays").glob("*.png"))) == 6
     assert (tmp_path / "eval" / "curve.png").stat().st_size > 1000
+
+    tuned, about = open_tuned(tmp_path / "models" / "tuned.safetensors")
+    assert about["metrics"]["dsc"] == best and about["scenario"] == "abdomen_ct"
+    assert about["labels"]["kidney"] == 2 and about["window"] == [-160, 240]
+    for name, tensor in weights(tmp_path / "models" / "model.pt").items():
+        torch.testing.assert_close(tuned.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 def test_run_id_of_slicer_trains_once(dataset: Path, overrides: dict, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class IntoFramed(Transform):
     Args:
         frame: side of the model's input, in pixels.
         mask_size: side of its low-resolution masks; a pixel of ``label`` (Nx1xhxw) becomes the
-            share of it that the instance covers.
+            share of it that the instance covers, or -1 where ``ignored`` (HxW) has its larger part.
         mean, std: of the three channels, for pixels 0..255.
     """
 
@@ -145,14 +145,17 @@ class IntoFramed(Transform):
             item["boxes"] = data["boxes"] * frame_scale(size, self.frame)[0]
         if "label" in data:
             item["label"] = coverage(data["label"], self.frame, self.mask_size)[:, None]
+        if "ignored" in data:
+            void = coverage(data["ignored"][None], self.frame, self.mask_size)
+            item["label"] = torch.where(void < 0.5, item["label"] / (1 - void), -1.0)
         return item
 
 
 class LoosenBoxesd(Transform):
     """Move each side of ``boxes`` outward by 0 to ``distance`` pixels.
 
-    The draw depends on ``seed`` and on the item's case and slice alone, so every method, process
-    and epoch is asked with the same boxes.
+    The draw depends on ``seed`` and on the item's name alone, so every method, process and epoch
+    is asked with the same boxes.
 
     Args:
         distance: in pixels of a frame of 1024; smaller frames take their share of it.
@@ -191,6 +194,29 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
     """The same with new boxes in every epoch, as the paper trains: 0 to 20 pixels."""
 
 
+class RandInstancesd(EpochSeeded, Transform):
+    """Keep ``count`` instances of a picture at most, others in every epoch.
+
+    What a step of training holds in memory grows with them.
+
+    Args:
+        count: of the instances.
+    """
+
+    def __init__(self, count: int) -> None:
+        at_least(1, max_instances=count)
+        self.count = count
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Choose among ``boxes`` and ``label``."""
+        boxes = data["boxes"]
+        if len(boxes) <= self.count:
+            return dict(data)
+        random = np.random.default_rng(seed_of(self.seed, data))
+        chosen = torch.from_numpy(np.sort(random.choice(len(boxes), self.count, replace=False)))
+        return {**data, "boxes": boxes[chosen], "label": data["label"][chosen]}
+
+
 class RandAugmentd(EpochSeeded, Transform):
     """Augment the picture and its truth, before its instances are taken.
 
@@ -206,6 +232,8 @@ class RandAugmentd(EpochSeeded, Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Augment the item."""
+        if "truth" not in data:
+            raise InputError("augmentation is for label volumes: leave it out for pictures")
         seed = seed_of(data.get("view", self.seed), data)
         self.transforms.set_random_state(seed % 2**32)
         item = {"image": data["image"], "truth": torch.as_tensor(data["truth"])[None]}
@@ -214,15 +242,15 @@ class RandAugmentd(EpochSeeded, Transform):
 
 
 def seed_of(seed: int, data: Mapping[Hashable, Any]) -> int:
-    """Return a seed of 64 bits for an item that has a case and a slice."""
-    name = f"{seed}/{data['case']}/{data['slice']}"
+    """Return a seed of 64 bits for an item: a picture, or the slice of a case."""
+    name = f"{seed}/{data['case']}/{data.get('slice', 0)}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 class FromFramed(MapTransform):
     """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of organs.
 
-    Adds ``organ_masks``: for each picture and organ a dictionary of case, slice, organ, and the
+    Adds ``judged``: for each picture and organ a dictionary of case, slice, organ, and the
     HxW masks ``prediction`` and ``truth``; an organ's instances are joined.
 
     Args:
@@ -253,4 +281,4 @@ class FromFramed(MapTransform):
                         "truth": truth == organ,
                     }
                 )
-        return {**data, "organ_masks": found}
+        return {**data, "judged": found}

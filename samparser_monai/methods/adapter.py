@@ -51,7 +51,7 @@ def adapter(
     if width < 1:
         raise InputError(f"width must be at least 1, not {width}")
     layers = attentions(sam.image_encoder)
-    start(sam, "adapter", decoder, step)
+    start(sam, "adapter", decoder, step, width=width)
     with seeded(seed):
         for layer in layers:
             bottleneck = Bottleneck(layer.proj.out_features, width).to(layer.proj.weight)

@@ -20,7 +20,7 @@ def bases(
         step: how a coefficient of the decoder moves.
     """
     layers = encoder_layers(sam.image_encoder, space)
-    start(sam, "bases", decoder, step)
+    start(sam, "bases", decoder, step, space=space)
     tune_spectrum(layers, ("u", "vh"), step)
     sam.split = TRUNK if space == "neck" else None
     return sam

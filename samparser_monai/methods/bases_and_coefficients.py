@@ -18,7 +18,7 @@ def bases_and_coefficients(
         step: how a coefficient moves, see SpectralWeight.
     """
     layers = encoder_layers(sam.image_encoder, space)
-    start(sam, "bases_and_coefficients", decoder, step)
+    start(sam, "bases_and_coefficients", decoder, step, space=space)
     tune_spectrum(layers, ("u", "step", "vh"), step)
     sam.split = TRUNK if space == "neck" else None
     return sam

@@ -22,7 +22,7 @@ def coefficients(
         step: how a coefficient moves, see SpectralWeight.
     """
     layers = encoder_layers(sam.image_encoder, space)
-    start(sam, "coefficients", decoder, step)
+    start(sam, "coefficients", decoder, step, space=space)
     tune_spectrum(layers, ("step",), step)
     sam.split = PROJECTION if space == "neck" else None
     return sam

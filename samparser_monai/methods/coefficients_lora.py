@@ -27,7 +27,7 @@ def coefficients_lora(
     """
     layers = attentions(sam.image_encoder)
     check_rank(rank, layers)
-    start(sam, "coefficients_lora", decoder, step)
+    start(sam, "coefficients_lora", decoder, step, rank=rank, alpha=alpha)
     tune_spectrum(encoder_layers(sam.image_encoder, "neck"), ("step",), step)
     add_lora(layers, rank, alpha, seed)
     return sam

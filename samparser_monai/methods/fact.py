@@ -74,7 +74,7 @@ def fact(
     """
     layers = attentions(sam.image_encoder)
     check_rank(rank, layers)
-    start(sam, "fact", decoder, step)
+    start(sam, "fact", decoder, step, rank=rank, scale=scale)
     shared: dict[int, Factors] = {}
     with seeded(seed):
         for layer in layers:

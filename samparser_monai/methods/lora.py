@@ -59,7 +59,7 @@ def lora(
     """
     layers = attentions(sam.image_encoder)
     check_rank(rank, layers)
-    start(sam, "lora", decoder, step)
+    start(sam, "lora", decoder, step, rank=rank, alpha=alpha)
     add_lora(layers, rank, alpha, seed)
     return sam
 

@@ -18,19 +18,21 @@ class Sam(Protocol):
 
     Attributes:
         method: the name of the method that was applied, empty before.
+        options: of that method: ``method(sam, **options)`` applies it again.
         split: where the frozen prefix ends, None where there is none.
     """
 
     image_encoder: Any
     mask_decoder: Any
     method: str
+    options: dict[str, Any]
     split: Any
 
     def requires_grad_(self, requires_grad: bool = True) -> Any:
         """Freeze or release all parameters."""
 
 
-def start(sam: Sam, method: str, decoder: Decoder, step: Step) -> None:
+def start(sam: Sam, method: str, decoder: Decoder, step: Step, **options: Any) -> None:
     """Freeze all of the network but what is to be tuned of the mask decoder.
 
     Args:
@@ -39,6 +41,7 @@ def start(sam: Sam, method: str, decoder: Decoder, step: Step) -> None:
         decoder: ``tuned`` all of it, as in the paper; ``coefficients`` the singular values of its
             linear and convolution weights, 8 644 numbers; ``frozen`` none.
         step: how a coefficient moves, see SpectralWeight.
+        **options: what else the method was given, but for its seed: what is drawn is tuned.
 
     Raises:
         InputError: a choice is unknown, or a method was applied before.
@@ -50,7 +53,7 @@ def start(sam: Sam, method: str, decoder: Decoder, step: Step) -> None:
         raise InputError(
             f"method {sam.method!r} was applied to this network before: build a new one"
         )
-    sam.method = method
+    sam.method, sam.options = method, {"decoder": decoder, "step": step, **options}
     sam.requires_grad_(False)
     if decoder == "tuned":
         sam.mask_decoder.requires_grad_(True)

@@ -7,5 +7,6 @@ from samparser_monai.methods.prefixes import EMBEDDING
 def zero_shot(sam: Sam) -> Sam:
     """Freeze all of the network; it is changed in place, and returned."""
     start(sam, "zero_shot", decoder="frozen", step="relative")
+    sam.options = {}
     sam.split = EMBEDDING
     return sam

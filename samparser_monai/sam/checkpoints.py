@@ -62,8 +62,10 @@ def published(backbone: str) -> Path:
     A bundle carries them in ``models/``, beside this package; else they are in the cache folder.
 
     Raises:
-        InputError: the file is not there, or is not the published one.
+        InputError: there are none; the file is not there, or is not the published one.
     """
+    if backbone not in WEIGHTS:
+        raise InputError(f"backbone={backbone!r} has no published weights: give --checkpoint")
     source = WEIGHTS[backbone]
     carried = Path(__file__).parents[2] / "models" / source.name
     path = carried if carried.exists() else cache_dir() / source.name
@@ -77,8 +79,8 @@ def published(backbone: str) -> Path:
     return path
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file of tensors, published or our own choice (MedSAM's ViT-B, say).
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, published or our own choice (MedSAM's ViT-B, say), as named.
 
     Raises:
         InputError: the file is missing, damaged, or not a dictionary of tensors.
@@ -98,9 +100,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     weights = weights.get("model", weights) if isinstance(weights, dict) else weights
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise InputError(f"checkpoint={str(path)!r} does not hold a dictionary of tensors")
+    return weights
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file of tensors under the names of our network; for errors see read_checkpoint."""
+    weights = read_checkpoint(path)
     if any(name.startswith("image_encoder.layers.") for name in weights):
         weights = rename_published(weights)
-    return Checkpoint(weights, sha256_of(path))
+    return Checkpoint(weights, sha256_of(Path(path)))
 
 
 def load_strictly(network: torch.nn.Module, path: str | Path, backbone: str) -> str:

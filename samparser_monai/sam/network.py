@@ -1,7 +1,7 @@
 """Segment Anything as one trainable network from images and prompts to low-resolution logits."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ class SamNetwork(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.method = ""  # the name of the one that was applied
+        self.options: dict[str, Any] = {}  # of that method
         self.split: Split | None = None
         self.backbone = ""
         self.base_sha256 = ""

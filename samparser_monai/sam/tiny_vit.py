@@ -67,17 +67,17 @@ _NAMES = (  # published name -> timm's name
 _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 
 
+def own_name(published: str) -> str:
+    """Return the name here of a tensor of a published SAM; but for TinyViT's they are the same."""
+    if published.startswith("image_encoder."):
+        for pattern, replacement in _NAMES:
+            published = re.sub(pattern, replacement, published)
+    return published
+
+
 def rename_published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the published tensors of a TinyViT SAM the names they have here.
 
     The classifier of the pre-training, which MobileSAM's file carries unused, is left out.
     """
-    renamed = {}
-    for name, tensor in weights.items():
-        if name.startswith(_CLASSIFIER):
-            continue
-        if name.startswith("image_encoder."):
-            for pattern, replacement in _NAMES:
-                name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed
+    return {own_name(n): tensor for n, tensor in weights.items() if not n.startswith(_CLASSIFIER)}

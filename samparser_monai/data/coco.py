@@ -1,0 +1,211 @@
+"""COCO files: instances as polygons or RLE, crowds left out."""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco
+from tqdm import tqdm
+
+from samparser_monai.data.listing import (
+    ENDINGS,
+    Item,
+    Missing,
+    as_items,
+    opened,
+    split_items,
+)
+from samparser_monai.data.masks import rle_of_segmentation
+from samparser_monai.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def coco_items(
+    root: str | Path, missing: Missing = "fail", min_area: int = 1, year: int = 2017
+) -> dict[str, Any]:
+    """List COCO's ``annotations/instances_{train,val}2017.json`` beside ``{train,val}2017/``.
+
+    Raises:
+        InputError: see read_coco and as_items.
+    """
+    train, validation = (
+        read_coco(
+            Path(root) / "annotations" / f"instances_{part}{year}.json",
+            [Path(root) / f"{part}{year}", Path(root)],
+            missing,
+            min_area,
+        )
+        for part in ("train", "val")
+    )
+    return as_items(train, validation, root)
+
+
+def one_file_items(
+    annotations: str | Path,
+    images: str | Path | Sequence[Path],
+    share: float,
+    seed: int,
+    missing: Missing = "fail",
+    min_area: int = 1,
+) -> dict[str, Any]:
+    """List the pictures of one COCO file, split by a seed.
+
+    Raises:
+        InputError: see read_coco, split_pictures and as_items.
+    """
+    return split_items(read_coco(annotations, images, missing, min_area), share, seed, annotations)
+
+
+def read_coco(
+    path: str | Path,
+    images: str | Path | Sequence[Path],
+    missing: Missing = "fail",
+    min_area: int = 1,
+) -> list[Item]:
+    """Return the pictures of a COCO file: {image, case, size, annotations}.
+
+    An annotation is {label, rle}. Those that cannot be used (no polygon of three points, wholly
+    outside, ...) and those under ``min_area`` pixels are left out and counted.
+
+    Args:
+        path: of the JSON file.
+        images: the folder that its file names start from, or several; failing that, the picture of
+            that name anywhere below.
+        missing: leave out the pictures that cannot be opened, or fail.
+        min_area: of an instance, in pixels.
+
+    Raises:
+        InputError: the file is damaged, no COCO file or contradicts itself; see opened.
+    """
+    content = read_coco_json(path)
+    folders = [Path(images)] if isinstance(images, str | Path) else list(images)
+    finder = _Finder(folders)
+    items: dict[str, Item] = {}
+    names: set[str] = set()
+    for picture in content["images"]:
+        if not isinstance(picture, dict) or not {"id", "file_name"} <= picture.keys():
+            raise InputError(f"{path}: the image {str(picture)[:80]} needs 'id' and 'file_name'")
+        number, name = str(picture["id"]), str(picture["file_name"]).replace("\\", "/")
+        if number in items:
+            raise InputError(
+                f"{path}: two images have the id {number}: number them apart, and their "
+                "annotations with them"
+            )
+        if name in names:
+            raise InputError(f"{path}: two images have the file_name {name!r}: join them")
+        names.add(name)
+        item: Item = {"image": str(finder.find(name)), "case": name}
+        if picture.get("height") and picture.get("width"):
+            item["size"] = (picture["height"], picture["width"])
+        items[number] = {**item, "number": number}
+    found = {item.pop("number"): item for item in opened(list(items.values()), missing, path)}
+    by_picture = _annotations_of(content, items.keys(), found, str(path), min_area)
+    return [{**item, "annotations": by_picture[number]} for number, item in found.items()]
+
+
+def read_coco_json(path: str | Path) -> dict[str, Any]:
+    """Return the content of a COCO file.
+
+    Raises:
+        InputError: it cannot be read, or is no COCO file.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no readable JSON file ({error}): replace it") from error
+    for key in ("images", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise InputError(f"{path} is no COCO file: it needs the lists 'images', 'annotations'")
+    return content
+
+
+def category_names(content: dict[str, Any]) -> dict[str, str]:
+    """Return the categories of a COCO file by their ids."""
+    categories = [c for c in content.get("categories") or [] if isinstance(c, dict)]
+    return {str(c.get("id")): str(c.get("name", f"category {c.get('id')}")) for c in categories}
+
+
+def _annotations_of(
+    content: dict[str, Any],
+    listed: Collection[str],
+    pictures: Mapping[str, Item],
+    source: str,
+    min_area: int,
+) -> dict[str, list[Item]]:
+    """Return {label, rle} by the pictures' ids; what cannot be used is counted.
+
+    Args:
+        content: of the file.
+        listed: the ids of all its pictures.
+        pictures: those of them that are there.
+        source: the file.
+        min_area: of an instance.
+    """
+    names = category_names(content)
+    found: dict[str, list[Item]] = defaultdict(list)
+    faults: list[str] = []
+    seen: set[str] = set()
+    for annotation in tqdm(content["annotations"], "annotations", leave=False):
+        try:
+            if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in listed:
+                raise InputError("it belongs to no image")
+            number, picture = str(annotation.get("id")), str(annotation["image_id"])
+            if number in seen and number != "None":
+                raise InputError("another annotation has its id")
+            seen.add(number)
+            if picture in pictures and not annotation.get("iscrowd"):
+                made = _instance(annotation, names, pictures[picture]["size"], min_area)
+                found[picture].append(made)
+        except InputError as error:
+            named = annotation.get("id") if isinstance(annotation, dict) else annotation
+            faults.append(f"annotation {str(named)[:40]}: {error}")
+    if faults and not found:
+        raise InputError(
+            f"{source}: none of its annotations can be used; of {len(faults)} the first: "
+            f"{faults[0]}"
+        )
+    if faults:
+        log.warning(
+            "%s: %d of %d annotations are left out, the first: %s",
+            *(source, len(faults), len(content["annotations"]), faults[0]),
+        )
+    return found
+
+
+def _instance(
+    annotation: Item, names: Mapping[str, str], size: tuple[int, int], min_area: int
+) -> Item:
+    """Return {label, rle} of an annotation in a picture (H, W)."""
+    number = str(annotation.get("category_id"))
+    if names and number not in names:
+        raise InputError(f"its category {number} is not listed")
+    rle = rle_of_segmentation(annotation.get("segmentation"), size)
+    if coco.area(rle) < max(min_area, 1):
+        raise InputError(f"it covers {coco.area(rle)} pixels of the picture")
+    return {"label": names.get(number, f"category {number}"), "rle": rle}
+
+
+class _Finder:
+    """Where pictures lie: under their name, or the only one of that name below some folders."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self.below: dict[str, set[Path]] | None = None
+
+    def find(self, name: str) -> Path:
+        """Return the path of a picture; where there is none, the one that it should have."""
+        for folder in self.folders:
+            if (folder / name).exists():
+                return folder / name
+        if self.below is None:
+            files = {p for folder in self.folders for p in folder.rglob("*")}
+            self.below = defaultdict(set)
+            for path in files:
+                if path.suffix.lower() in ENDINGS:
+                    self.below[path.name].add(path)
+        paths = self.below[Path(name).name]
+        return next(iter(paths)) if len(paths) == 1 else self.folders[0] / name

@@ -1,0 +1,92 @@
+"""Transforms of pictures whose items have annotations: from files to prompts, and back."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from pycocotools import mask as coco
+
+from samparser_monai.data.masks import boxes_of_rles, rle_of
+from samparser_monai.data.pictures import read_picture
+from samparser_monai.prompts import from_frame
+
+Item = dict[Hashable, Any]
+
+
+class LoadPictured(Transform):
+    """Read ``image``, a path, as 3xHxW from 0 to 255, see read_picture.
+
+    Args:
+        bands: the one or three bands of a picture to take, numbered from 1.
+    """
+
+    def __init__(self, bands: Sequence[int] | None = None) -> None:
+        self.bands = bands
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Read the picture, unless its features are known: then its size is enough."""
+        if "features" in data:
+            return {**data, "image": torch.zeros(1).expand(3, *data["size"])}
+        pixels = read_picture(data["image"], self.bands)
+        return {**data, "image": torch.from_numpy(np.moveaxis(pixels, -1, 0).copy())}
+
+
+class Annotationsd(Transform):
+    """Take the instances of ``annotations``, a list of {label, rle}.
+
+    Adds ``boxes`` (Nx4, XYXY, corners included) and ``label`` (NxHxW, 0 or 1); ``ignored``, where
+    the item has it, becomes HxW.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add the instances to the item."""
+        rles = [annotation["rle"] for annotation in data["annotations"]]
+        item = {
+            **data,
+            "boxes": torch.from_numpy(boxes_of_rles(rles)),
+            "label": torch.from_numpy(coco.decode(rles)).permute(2, 0, 1),
+        }
+        if "ignored" in data:
+            item["ignored"] = torch.from_numpy(coco.decode(data["ignored"]))
+        return item
+
+
+class InstanceMasksd(MapTransform):
+    """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of instances.
+
+    Adds ``judged``: for each instance a dictionary of case, instance (its place in the picture),
+    label, and the run lengths ``prediction`` and ``truth``. What is ``ignored`` is in neither.
+
+    Args:
+        keys: of the logits.
+        frame: side of the model's input, in pixels.
+    """
+
+    def __init__(self, keys: KeysCollection, frame: int) -> None:
+        super().__init__(keys)
+        self.frame = frame
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add the masks of every picture of the batch."""
+        (key,) = self.keys
+        found = []
+        counts = [len(boxes) for boxes in data["boxes"]]
+        for n, logits in enumerate(data[key].split(counts)):
+            asked = ~data["ignored"][n].bool().numpy() if "ignored" in data else True
+            for place, annotation in enumerate(data["annotations"][n]):
+                # one at a time: at full size they would fill the memory
+                full = from_frame(logits[place : place + 1], data["size"][n], self.frame)
+                prediction = (full[0, 0] > 0).cpu().numpy() & asked
+                found.append(
+                    {
+                        "case": data["case"][n],
+                        "instance": place,
+                        "label": annotation["label"],
+                        "prediction": rle_of(prediction),
+                        "truth": annotation["rle"],
+                    }
+                )
+        return {**data, "judged": found}

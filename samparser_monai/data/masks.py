@@ -1,0 +1,92 @@
+"""Masks of instances as COCO's run lengths: what polygons, label pictures and RLE come down to."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from samparser_monai.errors import InputError
+
+Rle = dict[str, Any]
+"""Run lengths along the columns: ``size`` [H, W] and ``counts``, compressed."""
+
+
+def rle_of(mask: np.ndarray) -> Rle:
+    """Return the run lengths of a mask (HxW)."""
+    return coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+
+
+def components(mask: np.ndarray, min_area: int = 1) -> list[Rle]:
+    """Return the connected components (8 neighbours) of a mask of at least ``min_area`` pixels."""
+    parts, count = ndimage.label(mask.T, structure=np.ones((3, 3)))  # run lengths go by columns
+    areas = np.bincount(parts.ravel(), minlength=count + 1)
+    return [rle_of((parts == n).T) for n in range(1, count + 1) if areas[n] >= min_area]
+
+
+def boxes_of_rles(rles: Sequence[Rle]) -> np.ndarray:
+    """Return the tight XYXY boxes (Nx4, float32, corners included) of non-empty masks."""
+    x, y, width, height = np.asarray(coco.toBbox(list(rles)), dtype=np.float32).T
+    return np.stack([x, y, x + width - 1, y + height - 1], axis=1)
+
+
+def rle_of_segmentation(segmentation: Any, size: tuple[int, int]) -> Rle:
+    """Return the run lengths of a COCO annotation's polygons or RLE in a picture (H, W).
+
+    Raises:
+        InputError: it is none, or lies outside the picture; the message is a fragment.
+    """
+    if isinstance(segmentation, dict):
+        return _checked_rle(segmentation, size)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise InputError("no polygons or RLE under 'segmentation'")
+    polygons = [_checked_polygon(polygon, size) for polygon in segmentation]
+    return coco.merge(coco.frPyObjects(polygons, *size))
+
+
+def _checked_polygon(polygon: Any, size: tuple[int, int]) -> list[float]:
+    if not isinstance(polygon, list) or not all(isinstance(x, int | float) for x in polygon):
+        raise InputError(f"a polygon that is no list of numbers: {str(polygon)[:40]}")
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise InputError(f"a polygon of {len(polygon)} numbers: it needs an x and y for 3 points")
+    points = np.asarray(polygon, dtype=float).reshape(-1, 2)
+    limit = np.array(size[::-1])
+    # pycocotools walks along each side pixel by pixel, however far away it ends
+    if not np.isfinite(points).all() or (abs(points - limit / 2) > 1.5 * limit).any():
+        raise InputError(f"a polygon far outside the picture of {size[1]}x{size[0]} px")
+    return polygon
+
+
+def _checked_rle(rle: Rle, size: tuple[int, int]) -> Rle:
+    counts = rle.get("counts")
+    if list(rle.get("size", [])) != list(size):
+        raise InputError(f"an RLE of size {rle.get('size')} in a picture of {list(size)}")
+    try:
+        lengths = counts if isinstance(counts, list) else list(_lengths(counts))
+        # pycocotools trusts them: what they leave out is read from anywhere in memory
+        if min(lengths) < 0 or sum(lengths) != size[0] * size[1]:
+            raise ValueError
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise InputError("an RLE whose counts do not add up to the picture's pixels") from error
+    if isinstance(counts, list):
+        return coco.frPyObjects({"size": list(size), "counts": counts}, *size)
+    return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
+
+
+def _lengths(counts: Any) -> Iterator[int]:
+    """Yield the run lengths of compressed counts: 5 bits a byte, differences from the third on."""
+    text = iter(counts.encode() if isinstance(counts, str) else counts)
+    before: list[int] = []
+    for byte in text:
+        value, shift = (byte - 48) & 31, 5
+        while (byte - 48) & 32:
+            byte = next(text, 48)
+            value |= ((byte - 48) & 31) << shift
+            shift += 5
+        if (byte - 48) & 16:
+            value -= 1 << shift
+        if len(before) > 2:
+            value += before[-2]
+        before.append(value)
+        yield value

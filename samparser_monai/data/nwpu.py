@@ -1,0 +1,58 @@
+"""NWPU VHR-10: aerial pictures of ten kinds of objects, masks in a COCO file, boxes in text."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from samparser_monai.data.coco import one_file_items
+from samparser_monai.data.listing import Missing
+from samparser_monai.errors import InputError
+
+CLASSES = (
+    *("airplane", "ship", "storage tank", "baseball diamond", "tennis court"),
+    *("basketball court", "ground track field", "harbor", "bridge", "vehicle"),
+)
+"""By the numbers of the text boxes, from 1."""
+
+
+def nwpu_items(
+    root: str | Path,
+    share: float = 0.7,
+    seed: int = 2023,
+    missing: Missing = "fail",
+    min_area: int = 1,
+) -> dict[str, Any]:
+    """List ``positive image set/`` with the masks of the one COCO file below ``root``.
+
+    Raises:
+        InputError: no COCO file, or several; see one_file_items.
+    """
+    files = sorted(Path(root).rglob("*.json"))
+    if len(files) != 1:
+        raise InputError(
+            f"dataset_dir={str(root)!r} holds {len(files)} *.json files: expected one with the "
+            "instance masks beside 'positive image set/'"
+        )
+    images = [Path(root) / "positive image set", Path(root)]
+    return one_file_items(files[0], images, share, seed, missing, min_area)
+
+
+def nwpu_boxes(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the boxes of ``ground truth/*.txt`` as prompts: picture -> [{label, box}].
+
+    A line is ``(x0,y0),(x1,y1),class``.
+
+    Raises:
+        InputError: a line that is not.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(Path(folder).glob("*.txt")):
+        found[path.stem] = []
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            values = [int(value) for value in re.findall(r"\d+", line)]
+            if len(values) == 5 and 1 <= values[4] <= len(CLASSES):
+                box = {"label": CLASSES[values[4] - 1], "box": values[:4]}
+                found[path.stem].append(box)
+            elif line.strip():
+                raise InputError(f"{path}, line {number}: {line!r} is not (x0,y0),(x1,y1),class")
+    return found

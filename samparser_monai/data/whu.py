@@ -1,0 +1,35 @@
+"""WHU buildings: aerial tiles whose label pictures show buildings in white."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samparser_monai.data.folders import masked_items
+from samparser_monai.data.listing import Item, Missing, as_items
+from samparser_monai.data.masks import components
+
+
+def whu_items(
+    root: str | Path, held_out: str = "val", missing: Missing = "fail", min_area: int = 50
+) -> dict[str, Any]:
+    """List ``{train,val,test}/image`` with ``.../label``; each connected component is a building.
+
+    Args:
+        root: the folder of the parts.
+        held_out: the part to validate on, ``val`` or ``test``.
+        missing: leave out tiles that cannot be opened or have no label, or fail.
+        min_area: of a building, in pixels.
+
+    Raises:
+        InputError: see masked_items and as_items.
+    """
+
+    def buildings(label: np.ndarray, _: Path) -> list[Item]:
+        return [{"label": "building", "rle": rle} for rle in components(label > 0, min_area)]
+
+    train, validation = (
+        masked_items(Path(root) / part / "image", Path(root) / part / "label", buildings, missing)
+        for part in ("train", held_out)
+    )
+    return as_items(train, validation, root)

@@ -1,0 +1,55 @@
+"""Prompted inference with a bounded number of instances at once."""
+
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+from samparser_monai.errors import at_least
+from samparser_monai.sam import SamNetwork
+
+
+def decode_in_portions(
+    network: SamNetwork, embedding: Tensor, boxes: Tensor, at_once: int
+) -> tuple[Tensor, Tensor]:
+    """Return the logits Nx1xhxw and the predicted IoU Nx1 of a picture's boxes (Nx4).
+
+    Args:
+        network: that decodes.
+        embedding: CxHxW, of the picture.
+        boxes: XYXY in pixels of the model's input.
+        at_once: boxes to a pass of the decoder; it bounds the memory.
+    """
+    parts = [network.decode(embedding[None], [portion]) for portion in boxes.split(at_once)]
+    logits, ious = zip(*parts, strict=True)
+    return torch.cat(logits), torch.cat(ious)
+
+
+class InstanceInferer(Inferer):
+    """Return the logits Tx1xhxw of all boxes of a batch.
+
+    Args:
+        at_once: instances to a pass of the decoder.
+    """
+
+    def __init__(self, at_once: int = 32) -> None:
+        at_least(1, at_once=at_once)
+        self.at_once = at_once
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: SamNetwork,
+        boxes: list[Tensor],
+        features: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Segment the instances of the pictures ``inputs`` (Bx3xHxW), or of their features."""
+        embedding = network.embed(network.features(inputs) if features is None else features)
+        return torch.cat(
+            [
+                decode_in_portions(network, picture, asked, self.at_once)[0]
+                for picture, asked in zip(embedding, boxes, strict=True)
+            ]
+        )

@@ -1,0 +1,200 @@
+"""Instances of pictures of any size: large ones are cut, what a cut has split is joined again."""
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.data.utils import dense_patch_slices
+from monai.inferers import AvgMerger, Inferer
+from monai.transforms import Transform
+from PIL import Image
+from pycocotools import mask as coco
+from torch import Tensor
+from tqdm import tqdm
+
+from samparser_monai.data.masks import Rle, rle_of
+from samparser_monai.errors import InputError, at_least, writable
+from samparser_monai.inferers import decode_in_portions
+from samparser_monai.prompts import frame_scale, from_frame, into_frame
+from samparser_monai.sam import Backbone, SamNetwork
+
+Window = tuple[int, int]
+"""First pixel along an axis, and the one behind the last."""
+
+
+class Tile(NamedTuple):
+    """A part of a picture."""
+
+    rows: Window
+    columns: Window
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+    @property
+    def corner(self) -> Tensor:
+        """What must be taken from XYXY boxes of the picture to get those of the tile."""
+        return torch.tensor([self.columns[0], self.rows[0]] * 2)
+
+
+def windows(side: int, tile: int, overlap: float) -> list[Window]:
+    """Return where an axis of ``side`` pixels is cut into tiles that overlap."""
+    tile = min(tile, side)
+    step = max(int(tile * (1 - overlap)), 1)
+    return [(int(s.start), int(s.stop)) for (s,) in dense_patch_slices((side,), (tile,), (step,))]
+
+
+def covering(cuts: Sequence[Window], first: float, last: float) -> list[Window]:
+    """Return the one window with the pixels from first to last nearest its middle; else several.
+
+    What fits into no single window is covered by as few as possible.
+    """
+    whole = [w for w in cuts if w[0] <= first and last < w[1]]
+    if whole:
+        return [min(whole, key=lambda w: abs(w[0] + w[1] - 1 - first - last))]
+    found = [max(w for w in cuts if w[0] <= first)]
+    while found[-1][1] <= last:
+        found.append(max(w for w in cuts if w[0] <= found[-1][1]))
+    return found
+
+
+class TiledBoxInferer(Inferer):
+    """Segment the instances that boxes ask for in pictures of any size.
+
+    A picture whose longest side is over ``tile`` is cut. An instance is segmented in the tile that
+    has its box, or, where the box fits into none, in several, whose logits are averaged.
+
+    Args:
+        frame: the backbone, which knows the model's frame.
+        tile: side of a tile, in pixels of the picture.
+        overlap: share of a tile that it has in common with the next: boxes of that size fit.
+        at_once: boxes to a pass of the decoder.
+    """
+
+    def __init__(
+        self, frame: Backbone, tile: int = 2048, overlap: float = 0.25, at_once: int = 32
+    ) -> None:
+        at_least(1, tile=tile, at_once=at_once)
+        if not 0 <= overlap < 1:
+            raise InputError(f"overlap={overlap} must be a share of a tile, from 0 to below 1")
+        self.frame, self.tile, self.overlap, self.at_once = frame, tile, overlap, at_once
+        self.mean = torch.tensor(frame.mean).view(3, 1, 1)
+        self.std = torch.tensor(frame.std).view(3, 1, 1)
+
+    def __call__(
+        self, inputs: Tensor, network: SamNetwork, boxes: Sequence[np.ndarray], **_: Any
+    ) -> list[list[dict[str, Any]]]:
+        """Return {rle, score} of each box of each picture.
+
+        Args:
+            inputs: Bx3xHxW, from 0 to 255.
+            network: that segments.
+            boxes: for each picture Nx4, XYXY in its pixels, corners included.
+        """
+        return [
+            self.segment(picture, torch.as_tensor(asked), network)
+            for picture, asked in zip(inputs, boxes, strict=True)
+        ]
+
+    def segment(self, picture: Tensor, boxes: Tensor, network: SamNetwork) -> list[dict[str, Any]]:
+        """Return {rle, score} of each box (Nx4) of a picture 3xHxW."""
+        size = (picture.shape[-2], picture.shape[-1])
+        asked: dict[Tile, list[int]] = defaultdict(list)
+        cuts = [windows(side, self.tile, self.overlap) for side in size]
+        for n, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+            for tile in product(covering(cuts[0], y0, y1), covering(cuts[1], x0, x1)):
+                asked[Tile(*tile)].append(n)
+        parts: dict[int, list[tuple[Tile, Tensor, float]]] = defaultdict(list)
+        for tile, numbers in tqdm(asked.items(), "tiles", leave=False, disable=len(asked) < 2):
+            logits, scores = self._segment_tile(picture, tile, boxes[numbers], network)
+            for n, one, score in zip(numbers, logits, scores, strict=True):
+                parts[n].append((tile, one, float(score)))
+        return [self._join(parts[n], size) for n in range(len(boxes))]
+
+    def _segment_tile(
+        self, picture: Tensor, tile: Tile, boxes: Tensor, network: SamNetwork
+    ) -> tuple[Tensor, Tensor]:
+        """Return the low-resolution logits and predicted IoU for the parts of boxes in a tile."""
+        pixels = picture[:, slice(*tile.rows), slice(*tile.columns)].cpu()
+        height, width = tile.size
+        limit = torch.tensor([width, height, width, height]) - 1
+        inside = torch.minimum((boxes - tile.corner).clamp(min=0), limit)
+        image = into_frame((pixels - self.mean) / self.std, self.frame.image_size)
+        scale, _ = frame_scale(tile.size, self.frame.image_size)
+        device = next(network.parameters()).device
+        embedding = network.embed(network.features(image[None].to(device)))[0]
+        logits, ious = decode_in_portions(network, embedding, inside * scale, self.at_once)
+        return logits.cpu(), ious.cpu()
+
+    def _join(
+        self, parts: Sequence[tuple[Tile, Tensor, float]], size: tuple[int, int]
+    ) -> dict[str, Any]:
+        """Return one instance from its parts in tiles, which lie on a grid."""
+        rows, columns = (
+            (min(w[0] for w in axis), max(w[1] for w in axis))
+            for axis in zip(*(tile for tile, _, _ in parts), strict=True)
+        )
+        merger = AvgMerger((1, 1, rows[1] - rows[0], columns[1] - columns[0]))
+        for tile, logits, _ in parts:
+            full = from_frame(logits[None], tile.size, self.frame.image_size)
+            merger.aggregate(full, (tile.rows[0] - rows[0], tile.columns[0] - columns[0]))
+        mask = np.zeros(size, dtype=np.uint8, order="F")
+        mask[slice(*rows), slice(*columns)] = (merger.finalize()[0, 0] > 0).numpy()
+        return {"rle": rle_of(mask), "score": float(np.mean([score for *_, score in parts]))}
+
+
+class SaveInstances(Transform):
+    """Write the instances of a batch of pictures, each file under a temporary name first.
+
+    ``<case>.json`` has for each prompt its label, box and score (the IoU that SAM expects), and
+    the mask's area, box and run lengths as in COCO; ``<case>.png`` the prompts' numbers, from 1,
+    as 16-bit pixels, smaller instances over larger ones.
+
+    Args:
+        output_dir: of the files.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.folder = writable("output_dir", output_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the pictures' instances."""
+        for n, case in enumerate(data["case"]):
+            self._write(case, data["size"][n], data["prompts"][n], data["pred"][n])
+        return dict(data)
+
+    def _write(
+        self,
+        case: str,
+        size: tuple[int, int],
+        prompts: Sequence[Mapping[str, Any]],
+        found: Sequence[Mapping[str, Any]],
+    ) -> None:
+        numbers = np.zeros(size, dtype=np.uint16)
+        areas = [int(coco.area(one["rle"])) for one in found]
+        for n in np.argsort(areas)[::-1]:
+            numbers[coco.decode(found[n]["rle"]).astype(bool)] = n + 1
+        temporary = self.folder / f".{case}.part"
+        Image.fromarray(numbers).save(temporary, format="PNG")
+        temporary.replace(self.folder / f"{case}.png")
+        instances = [
+            {"id": n, **prompt, "score": round(one["score"], 4), **_as_coco(one["rle"])}
+            for n, (prompt, one) in enumerate(zip(prompts, found, strict=True), start=1)
+        ]
+        temporary.write_text(json.dumps({"size": list(size), "instances": instances}) + "\n")
+        temporary.replace(self.folder / f"{case}.json")
+
+
+def _as_coco(rle: Rle) -> dict[str, Any]:
+    return {
+        "area": int(coco.area(rle)),
+        "bbox": coco.toBbox(rle).tolist(),
+        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
+    }

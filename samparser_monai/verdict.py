@@ -1,0 +1,104 @@
+"""Are SAM's own bases enough for a scenario? Read from what the harness has measured."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from samparser_monai.errors import InputError
+
+ENOUGH = 0.9
+"""Coefficients are enough where they reach this share of what a richer method gains."""
+
+RICHER = ("bases_and_coefficients", "coefficients_lora")
+"""Methods that tune the coefficients and more: other bases, or new ones."""
+
+CELL = {"method", "decoder", "seed", "tuned", "published"}
+
+
+def verdict(results: str | Path, scenario: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the coefficients alone with richer methods, in every study that has run both.
+
+    Args:
+        results: folder of the harness's results: <study>/*.json, a file to a run.
+        scenario: for the command that is missing.
+        options: of the tuned part; runs with another decoder or space do not count.
+
+    Returns:
+        ``enough``: True, False, or None where it is not known; ``reason``: in words and numbers;
+        ``comparisons``: the numbers.
+
+    Raises:
+        InputError: a result file is damaged.
+    """
+    comparisons = []
+    for study, cells in read_cells(results).items():
+        alone = gains(cells, "coefficients", options)
+        for method in RICHER:
+            richer = gains(cells, method, options)
+            if seeds := sorted(alone.keys() & richer.keys()):
+                pairs = [(alone[seed], richer[seed]) for seed in seeds]
+                comparisons.append({"study": study, "method": method, **compare(pairs)})
+    if not comparisons:
+        command = f"python scripts/compare.py --scenario {scenario} --methods all --seeds 3"
+        wanted = " or ".join(RICHER)
+        reason = f"not known: {results} has no runs of coefficients and of {wanted}: run {command}"
+        return {"enough": None, "reason": reason, "comparisons": []}
+    enough = all(
+        row["difference"] >= (ENOUGH - 1) * abs(row["gain_of_richer"]) for row in comparisons
+    )
+    remedy = "SAM's own bases are enough here" if enough else "not enough: tune coefficients_lora"
+    reason = "; ".join([remedy, *map(_words, comparisons)])
+    return {"enough": enough, "reason": reason, "comparisons": comparisons}
+
+
+def compare(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    """Return the mean gains of (coefficients, a richer method) over seeds, and their difference."""
+    alone, richer = (mean(gain) for gain in zip(*pairs, strict=True))
+    differences = [one - other for one, other in pairs]
+    return {
+        "seeds": len(pairs),
+        "gain": alone,
+        "gain_of_richer": richer,
+        "share": alone / richer if richer > 0 else None,
+        "difference": mean(differences),
+        "sd": stdev(differences) if len(pairs) > 1 else None,
+    }
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    share = f" ({100 * row['share']:.0f} %)" if row["share"] is not None else ""
+    sd = "one seed" if row["sd"] is None else f"sd {row['sd']:.2f} over {row['seeds']} seeds"
+    return (
+        f"{row['study']}: coefficients alone gain {row['gain']:.2f}, {row['method']} "
+        f"{row['gain_of_richer']:.2f}{share}, difference {row['difference']:+.2f}, {sd}"
+    )
+
+
+def read_cells(results: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the runs under a folder, study -> runs; what has not a run's keys is left out."""
+    studies: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(Path(results).rglob("*.json")):
+        try:
+            cell = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(
+                f"{path} is no JSON ({error}): remove it, run its cell again"
+            ) from error
+        if isinstance(cell, dict) and cell.keys() >= CELL:
+            studies.setdefault(path.parent.name, []).append(cell)
+    return studies
+
+
+def gains(
+    cells: Iterable[dict[str, Any]], method: str, options: Mapping[str, Any]
+) -> dict[Any, float]:
+    """Return seed -> gain over SAM as published; the best run of a seed that has several."""
+    found: dict[Any, float] = {}
+    for cell in cells:
+        same = all(cell.get(key, value) == value for key, value in options.items())
+        if cell["method"] == method and same:
+            gain = cell["tuned"]["mean"] - cell["published"]["mean"]
+            found[cell["seed"]] = max(gain, found.get(cell["seed"], gain))
+    return found

@@ -1,0 +1,52 @@
+"""The harness: a result file to a cell, and cells that have one are not run again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, read_json
+
+
+def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path)]
+    command += ["--methods", "decoder_only", "coefficients", "--decoder", "frozen", "--seeds", "1"]
+    command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "1"]
+    command += ["--min_area", "20", "--min_volume", "100", "--cache_dir", str(tmp_path / "cache")]
+    done = tmp_path / "abdomen_ct" / "run_decoder_only_tuned_seed=0.json"
+    done.parent.mkdir()
+    done.write_text("{}")
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert done.read_text() == "{}"
+    result = read_json(tmp_path / "abdomen_ct" / "run_coefficients_frozen_seed=0.json")
+    assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
+    assert result["steps"] == 12 and result["images_a_second"] > 0
+    assert {row["model"] for row in result["cases"]} == {"published", "tuned"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--methods coeficients", "unknown method 'coeficients'; did you mean 'coefficients'"),
+        ("--decoder thawed", "unknown decoder 'thawed'"),
+        ("--vary epochs", "--vary epochs: write KEY=VALUE,VALUE"),
+        ("--vary epoch=1,2", "unknown config key 'epoch'; did you mean 'epochs'"),
+        ("--seeds 0", "seeds must be a whole number of at least 1, not 0"),
+        ("--epoch 3", "unknown config key 'epoch'; did you mean 'epochs'"),
+    ],
+)
+def test_bad_arguments_are_told_before_anything_runs(
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import compare
+
+    given = ["compare.py", "--results", str(tmp_path), *arguments.split()]
+    monkeypatch.setattr(sys, "argv", given)
+    assert compare.main() == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""Which coefficients moved, and what the harness says of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from samparser_monai.errors import InputError
+from samparser_monai.methods import coefficients, lora
+from samparser_monai.sam import SamNetwork, build
+from samparser_monai.spectrum import spectral_parts
+from samparser_monai.spectrum_report import shift, write_spectrum_report
+from samparser_monai.verdict import verdict
+
+OPTIONS = {"decoder": "frozen", "space": "neck"}
+
+
+def test_shift_by_hand() -> None:
+    found = shift(torch.tensor([3.0, 4.0, 0.0001]), torch.tensor([3.3, -4.0, 0.0001]))
+    assert found["count"] == 3 and found["moved"] == 2 and found["sign_changes"] == 1
+    assert found["absolute"] == pytest.approx({"median": 0.3, "max": 8})
+    assert found["relative"] == pytest.approx({"median": 0.1, "max": 2})
+    assert found["weight_change"] == pytest.approx((64.09**0.5) / 5)
+
+
+def test_a_coefficient_of_zero_has_not_moved() -> None:
+    found = shift(torch.tensor([2.0, 0.0]), torch.tensor([2.0, 0.0]))
+    assert found["moved"] == 0 and found["relative"] == {"median": 0.0, "max": 0.0}
+
+
+@torch.no_grad()
+def test_weight_change_is_that_of_the_weight() -> None:
+    layer = coefficients(build("tiny")).image_encoder.neck[2]
+    before, start = layer.weight.clone(), layer.parametrizations.weight[0].start
+    spectral_parts(layer).step.normal_(0, 0.1)
+    after = layer.parametrizations.weight[0].coefficients(spectral_parts(layer).step)
+    expected = float((layer.weight - before).norm() / before.norm())
+    assert shift(start, after)["weight_change"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.fixture
+def network() -> SamNetwork:
+    network = coefficients(build("tiny"), decoder="frozen")
+    step = spectral_parts(network.image_encoder.neck[0]).step
+    with torch.no_grad():
+        step[3], step[5] = 0.5, -1.5
+    return network
+
+
+def test_report(network: SamNetwork, tmp_path: Path) -> None:
+    report = write_spectrum_report(network, {"scenario": "whu"}, tmp_path / "out", tmp_path)
+    assert report == json.loads((tmp_path / "out" / "spectrum.json").read_text())
+    moved = {name: layer["moved"] for name, layer in report["layers"].items()}
+    assert moved == {"image_encoder.neck.0": 2, "image_encoder.neck.2": 0}
+    first = report["layers"]["image_encoder.neck.0"]
+    assert first["sign_changes"] == 1 and first["relative"]["max"] == pytest.approx(1.5)
+    curves = report["coefficients"]["image_encoder.neck.0"]
+    assert curves["after"][3] == pytest.approx(1.5 * curves["before"][3])
+    assert report["verdict"]["enough"] is None
+    assert "run python scripts/compare.py --scenario whu" in report["verdict"]["reason"]
+    picture = plt.imread(tmp_path / "out" / "spectrum.png")
+    assert len({tuple(pixel) for pixel in picture.reshape(-1, 4).round(2).tolist()}) > 10
+
+
+def test_no_coefficients(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"method 'lora' .*tunes no coefficients"):
+        write_spectrum_report(lora(build("tiny")), {}, tmp_path / "out", tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def cell(folder: Path, method: str, gain: float, seed: int = 0, **more: Any) -> None:
+    """Write a result file as the harness does."""
+    content = {"method": method, **OPTIONS, "seed": seed, **more}
+    content |= {"published": {"mean": 80.0}, "tuned": {"mean": 80.0 + gain}}
+    folder.mkdir(exist_ok=True)
+    name = f"{len([*folder.iterdir()])}.json"
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(("gain", "enough"), [(5.0, True), (4.6, True), (3.0, False), (-1, False)])
+def test_verdict_follows_the_share_of_the_gain(gain: float, enough: bool, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        cell(tmp_path / "ct", "coefficients", gain + seed, seed)
+        cell(tmp_path / "ct", "bases_and_coefficients", 5.0 + seed, seed)
+    cell(tmp_path / "ct", "coefficients_lora", 2.0 * gain, seed=7)  # of a seed without its pair
+    found = verdict(tmp_path, "ct", OPTIONS)
+    assert found["enough"] is enough
+    (row,) = found["comparisons"]
+    assert row["seeds"] == 2 and row["sd"] == pytest.approx(0)
+    assert row["difference"] == pytest.approx(gain - 5)
+    assert row["share"] == pytest.approx((gain + 0.5) / 5.5)
+    assert f"coefficients alone gain {gain + 0.5:.2f}" in found["reason"]
+    assert ("coefficients_lora" in found["reason"]) is not enough  # the way out
+
+
+def test_only_runs_like_the_tuned_part_count(tmp_path: Path) -> None:
+    cell(tmp_path / "ct", "coefficients", 1.0)
+    cell(tmp_path / "ct", "coefficients", 2.0)  # at another rate: the best counts
+    cell(tmp_path / "ct", "coefficients_lora", 2.0)
+    cell(tmp_path / "ct", "coefficients_lora", 9.0, decoder="tuned")
+    cell(tmp_path / "whu", "bases_and_coefficients", 9.0)  # without coefficients to compare
+    (tmp_path / "about.json").write_text('{"title": "something else"}')
+    found = verdict(tmp_path, "ct", OPTIONS)
+    assert found["enough"] and [row["share"] for row in found["comparisons"]] == [1.0]
+    assert "one seed" in found["reason"]
+    assert verdict(tmp_path, "ct", {"decoder": "tuned"})["enough"] is None
+
+
+def test_richer_method_that_gains_nothing(tmp_path: Path) -> None:
+    cell(tmp_path / "ct", "coefficients", -2.01)
+    cell(tmp_path / "ct", "coefficients_lora", -2.0)
+    found = verdict(tmp_path, "ct", OPTIONS)
+    assert found["enough"] and found["comparisons"][0]["share"] is None
+
+
+def test_damaged_result_file(tmp_path: Path) -> None:
+    (tmp_path / "cell.json").write_text("{")
+    with pytest.raises(InputError, match=r"cell.json is no JSON .*remove it, run its cell again"):
+        verdict(tmp_path, "ct", OPTIONS)
