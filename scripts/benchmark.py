@@ -22,7 +22,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import skimage.data
 import torch
 from monai.data import MetaTensor
 from segment_anything import SamPredictor
@@ -183,10 +182,12 @@ def encoder(name: str) -> dict[str, Any]:
         network = architecture(name)
     network = network.to(DEVICE)
     backbone = backbone_named(name)
-    camera = torch.from_numpy(skimage.data.camera()).expand(3, -1, -1)
+    down, right = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    disc = ((down - 270) ** 2 + (right - 230) ** 2 < 130**2) * 120.0 + 60
+    noise = torch.randn(3, 512, 512, generator=torch.Generator().manual_seed(0))
     frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
-    picture = frame({"image": camera})["image"][None].to(DEVICE)
-    boxes = [torch.tensor([[0.25, 0.13, 0.66, 0.95]]) * backbone.image_size]
+    picture = frame({"image": disc + 10 * noise})["image"][None].to(DEVICE)
+    boxes = [torch.tensor([[100.0, 140, 360, 400]]) * backbone.image_size / 512]
     plain = network.image_encoder
     published = copy.deepcopy(plain)
     for module in published.modules():
