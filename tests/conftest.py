@@ -58,19 +58,24 @@ def dataset(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "ct")
 
 
+SMALL = {
+    "backbone": "tiny",
+    "min_area": 20,
+    "min_volume": 100,
+    "epochs": 2,
+    "val_interval": 1,
+    "coefficient_rate": 0.01,
+    "decoder_rate": 1e-3,
+}
+
+
 @pytest.fixture
 def overrides(tmp_path: Path) -> dict:
     """What makes a shipped config run in a second."""
     return {
         "bundle_root": str(tmp_path),
         "cache_dir": str(tmp_path / "cache"),
-        "backbone": "tiny",
-        "min_area": 20,
-        "min_volume": 100,
-        "epochs": 2,
-        "val_interval": 1,
-        "coefficient_rate": 0.01,
-        "decoder_rate": 1e-3,
+        **SMALL,
     }
 
 

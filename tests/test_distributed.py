@@ -7,24 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, read_json
+from conftest import ROOT, SMALL, read_json
 
 from samparser_monai.features import FeatureCache
-
-OPTIONS = {
-    "backbone": "tiny",
-    "min_area": 20,
-    "min_volume": 100,
-    "epochs": 2,
-    "val_interval": 1,
-    "coefficient_rate": 0.01,
-    "decoder_rate": 1e-3,
-}
 
 
 def train(folder: Path, dataset: Path, processes: int, **options: object) -> None:
     options = {
-        **OPTIONS,
+        **SMALL,
         "bundle_root": folder,
         "cache_dir": folder / "cache",
         "dataset_dir": dataset,

@@ -64,6 +64,23 @@ def boxed_volume(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ct(0, label.shape)[0], label
 
 
+def infer(root: Path, prompts: Path, **options: str) -> None:
+    """Run inference over ``root/in`` with a network that answers with its boxes."""
+    torch.save(Echo().state_dict(), root / "echo.pt")
+    run(
+        "infer",
+        "inference",
+        run_id="inference",
+        bundle_root=str(root),
+        backbone="tiny",
+        network_def=Echo(),
+        model_file=str(root / "echo.pt"),
+        dataset_dir=str(root / "in"),
+        prompts=str(prompts),
+        **options,
+    )
+
+
 @pytest.mark.parametrize("name", AFFINES)
 @pytest.mark.parametrize("by", ["mask", "box"])
 def test_prediction_lies_exactly_on_the_source(
@@ -82,19 +99,7 @@ def test_prediction_lies_exactly_on_the_source(
         ]
         prompts = tmp_path / "boxes.json"
         prompts.write_text(json.dumps({"c": boxes}))
-    torch.save(Echo().state_dict(), tmp_path / "echo.pt")
-    run(
-        "infer",
-        "inference",
-        run_id="inference",
-        bundle_root=str(tmp_path),
-        backbone="tiny",
-        network_def=Echo(),
-        model_file=str(tmp_path / "echo.pt"),
-        dataset_dir=str(tmp_path / "in"),
-        output_dir=str(tmp_path / "out"),
-        prompts=str(prompts),
-    )
+    infer(tmp_path, prompts, output_dir=str(tmp_path / "out"))
     written = nib.load(tmp_path / "out" / "c.nii.gz")
     wrong = np.argwhere(np.asanyarray(written.dataobj) != label)
     assert not len(wrong), (len(wrong), wrong.min(0), wrong.max(0))
@@ -169,19 +174,8 @@ def test_bad_prompt_is_one_clear_error(
 ) -> None:
     save_volume(tmp_path / "in" / "a.nii.gz", ct(0)[0])
     (tmp_path / "p.json").write_text(json.dumps(prompts))
-    torch.save(Echo().state_dict(), tmp_path / "echo.pt")
     with pytest.raises(Exception) as caught:
-        run(
-            "infer",
-            "inference",
-            run_id="inference",
-            bundle_root=str(tmp_path),
-            backbone="tiny",
-            network_def=Echo(),
-            model_file=str(tmp_path / "echo.pt"),
-            dataset_dir=str(tmp_path / "in"),
-            prompts=str(tmp_path / "p.json"),
-        )
+        infer(tmp_path, tmp_path / "p.json")
     cause = root_cause(caught.value)  # MONAI wraps it
     assert isinstance(cause, InputError)
     assert "\n" not in str(cause)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, read_json, run, workflow
+from conftest import ROOT, SMALL, read_json, run, workflow
 
 from samparser_monai.tuned import open_tuned
 
@@ -94,13 +94,9 @@ def command(folder: Path, dataset: Path, *more: str) -> list[str]:
         "bundle_root": folder,
         "cache_dir": folder.parent / "cache",
         "dataset_dir": dataset,
-        "backbone": "tiny",
-        "min_area": 20,
-        "min_volume": 100,
+        **SMALL,
         "epochs": 6,
         "val_interval": 2,
-        "coefficient_rate": 0.01,
-        "decoder_rate": 1e-3,
     }
     parts = [part for key, value in options.items() for part in (f"--{key}", str(value))]
     config = ["--config_file", str(ROOT / "configs" / "train.json")]
