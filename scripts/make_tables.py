@@ -155,13 +155,34 @@ def studies() -> list[Path]:
     return [path.parent for path in sorted(ROOT.glob("results/*/about.json"))]
 
 
+def benchmarks() -> str:
+    """Return the tables of what scripts/benchmark.py has measured."""
+    text = ""
+    for path in sorted(ROOT.glob("results/benchmarks/*.json")):
+        run = json.loads(path.read_text())
+        device = f"{run['device']}, {run['threads']} threads, torch {run['torch']}"
+        text += f"\n## Speed: {run['kind']}, {run['backbone']}\n\n- device: {device}\n"
+        ratios = [(k, v) for k, v in run.get("ratios", {}).items() if isinstance(v, float)]
+        tables = [run.get("rows", []), [{"ratio": k, "value": v} for k, v in ratios]]
+        for rows in filter(None, tables):
+            cells = [[_cell(row.get(key, "")) for key in rows[0]] for row in rows]
+            text += "\n" + _markdown([key.replace("_", " ") for key in rows[0]], cells) + "\n"
+        command = f"python scripts/benchmark.py {run['kind']} --backbone {run['backbone']}"
+        text += f"\n    {command} --json results/benchmarks/{path.name}\n"
+    return text
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "".join(map(section_of, studies()))
+    return HEAD + "".join(map(section_of, studies())) + benchmarks()
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "results.md").write_text(page())
+    (ROOT / "docs" / "results.md").write_text(page(), "utf-8")
     for folder in studies():
         if "table" not in json.loads((folder / "about.json").read_text()):
             draw(groups_of(folder), ROOT / "docs" / f"results_{folder.name}.png")

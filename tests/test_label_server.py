@@ -11,7 +11,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import psutil
 import pytest
 import SimpleITK as sitk
 from conftest import ct, save_volume
@@ -19,6 +18,7 @@ from conftest import ct, save_volume
 MONAILabelClient = pytest.importorskip(
     "monailabel.client", reason="see make test-label"
 ).MONAILabelClient
+import psutil  # noqa: E402
 import requests  # noqa: E402
 from label_server import Server, make_bundle  # noqa: E402
 

@@ -10,4 +10,4 @@ spec.loader.exec_module(tables)
 
 
 def test_results_page_is_fresh() -> None:
-    assert (ROOT / "docs" / "results.md").read_text() == tables.page()
+    assert (ROOT / "docs" / "results.md").read_text("utf-8") == tables.page()
