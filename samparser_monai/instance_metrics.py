@@ -1,18 +1,17 @@
 """IoU and F1 of single instances that boxes have asked for, and their averages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 from pycocotools import mask as coco
 
-from samparser_monai.metrics import Outline, dice, gathered
+from samparser_monai.metrics import Counted, Outline, dice, gathered
 
 
-class InstanceScores(Metric):
+class InstanceScores(Counted):
     """IoU and F1 in percent of each instance against its own mask.
 
     Its value, for choosing the best epoch, is the mIoU: the mean over all instances. F1 is the
@@ -20,14 +19,6 @@ class InstanceScores(Metric):
 
     It is updated with lists of {case, instance, label, prediction, truth}, masks as run lengths.
     """
-
-    def __init__(self, output_transform: Callable = lambda output: output["judged"]) -> None:
-        super().__init__(output_transform)
-
-    @reinit__is_reduced
-    def reset(self) -> None:
-        """Forget all instances."""
-        self.rows: list[dict[str, Any]] = []
 
     @reinit__is_reduced
     def update(self, output: Sequence[dict[str, Any]]) -> None:
@@ -42,10 +33,6 @@ class InstanceScores(Metric):
                     "sizes": int(coco.area(prediction)) + int(coco.area(truth)),
                 }
             )
-
-    def compute(self) -> float:
-        """Return the mIoU in percent."""
-        return self.summary()["mean"]
 
     def instances(self) -> pd.DataFrame:
         """Return a row to an instance of all processes: case, instance, label, ..., iou, f1."""

@@ -1,6 +1,5 @@
 """Tuned weights in a plain checkpoint that every tool for SAM loads."""
 
-import os
 import re
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from samparser_monai.errors import InputError
+from samparser_monai.files import replacing
 from samparser_monai.sam import SamNetwork, architecture
 from samparser_monai.sam.checkpoints import published, read_checkpoint
 from samparser_monai.sam.tiny_vit import own_name
@@ -59,8 +59,5 @@ def merged_weights(plain: SamNetwork, checkpoint: str | Path | None = None) -> d
 
 def write_weights(path: str | Path, weights: dict[str, Tensor]) -> None:
     """Write a checkpoint as SAM's are, under a temporary name, then rename it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save({name: tensor.detach().cpu() for name, tensor in weights.items()}, temporary)
-    os.replace(temporary, path)
+    with replacing(Path(path)) as temporary:
+        torch.save({name: tensor.detach().cpu() for name, tensor in weights.items()}, temporary)

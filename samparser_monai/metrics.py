@@ -64,7 +64,29 @@ class Scores(Protocol):
         """Return the title of one picture, and what it shows."""
 
 
-class OrganDice(Metric):
+class Counted(Metric):
+    """A metric that keeps a row of pixel counts to each thing it has judged."""
+
+    rows: list[dict[str, Any]]
+
+    def __init__(self, output_transform: Callable = lambda output: output["judged"]) -> None:
+        super().__init__(output_transform)
+
+    @reinit__is_reduced
+    def reset(self) -> None:
+        """Forget all rows."""
+        self.rows = []
+
+    def summary(self) -> dict[str, float]:
+        """Return the score of each thing, and ``mean``."""
+        raise NotImplementedError
+
+    def compute(self) -> float:
+        """Return the mean score in percent, by which the best epoch is chosen."""
+        return self.summary()["mean"]
+
+
+class OrganDice(Counted):
     """DSC in percent of each organ: as the mean over slices, and in 3-D for each case.
 
     The 3-D figure adds up the pixels of a case's slices before it divides, so it is that of the
@@ -73,14 +95,6 @@ class OrganDice(Metric):
 
     It is updated with lists of {case, slice, organ, prediction, truth}, masks HxW.
     """
-
-    def __init__(self, output_transform: Callable = lambda output: output["judged"]) -> None:
-        super().__init__(output_transform)
-
-    @reinit__is_reduced
-    def reset(self) -> None:
-        """Forget all slices."""
-        self.rows: list[dict[str, Any]] = []
 
     @reinit__is_reduced
     def update(self, output: Masks) -> None:
@@ -94,10 +108,6 @@ class OrganDice(Metric):
                     "sizes": int(prediction.sum() + truth.sum()),
                 }
             )
-
-    def compute(self) -> float:
-        """Return the mean over organs of the mean over slices, in percent."""
-        return self.summary()["mean"]
 
     def slices(self) -> pd.DataFrame:
         """Return a row to a slice and organ of all processes: case, slice, organ, ..., dsc."""
@@ -133,8 +143,17 @@ class OrganDice(Metric):
         return {"dsc": self.summary()["mean"], "dsc_volumes": self.summary("cases")["mean"]}
 
     def sections(self) -> dict[str, dict[str, float]]:
-        """Return what a summary has beside the averages: the DSC of volumes."""
-        return {"volumes": self.summary("cases")}
+        """Return the DSC of volumes, and standard deviations over the cases.
+
+        They are those of a case's 3-D DSC and of its mean over slices; an organ that one case
+        alone shows has none.
+        """
+        by_organ = self.cases().groupby("organ", sort=False)[["dsc", "dsc_slices"]].std().dropna()
+        return {
+            "volumes": self.summary("cases"),
+            "volumes_sd": by_organ["dsc"].to_dict(),
+            "slices_sd": by_organ["dsc_slices"].to_dict(),
+        }
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return ``metrics`` (a row to a case and organ) and ``slices``."""

@@ -1,7 +1,7 @@
 """From prompts on a few slices to a whole organ: each slice is asked with its neighbour's mask.
 
 A slice's prompt is what was found on its neighbour, as a box with a margin and as a mask prompt.
-Which numbers do best was measured: docs/results.md, by scripts/propagation.py.
+scripts/propagation.py measures what a rule and its numbers are worth.
 """
 
 from collections.abc import Iterator, Sequence

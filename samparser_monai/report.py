@@ -19,6 +19,7 @@ from monai.data import Dataset
 from torch import nn
 
 from samparser_monai.errors import at_least
+from samparser_monai.files import replacing
 from samparser_monai.handlers import History
 from samparser_monai.methods import count_trainable
 from samparser_monai.metrics import Outline, Scores
@@ -26,10 +27,8 @@ from samparser_monai.metrics import Outline, Scores
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=4) + "\n")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n")
 
 
 class TrainingReport:

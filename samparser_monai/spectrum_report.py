@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from samparser_monai.errors import InputError, writable
+from samparser_monai.files import replacing
 from samparser_monai.report import write_json
 from samparser_monai.sam import SamNetwork
 from samparser_monai.spectrum import SpectralWeight
@@ -117,10 +118,9 @@ def draw_spectra(spectra: Spectra, path: Path) -> None:
     right.set_ylim(len(spectra) - 0.5, -0.5)
     left.axhline(0, color="gray", linewidth=0.8)
     right.axvline(0, color="gray", linewidth=0.8)
-    temporary = path.with_suffix(".part")
-    figure.savefig(temporary, dpi=120, format="png")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
     plt.close(figure)
-    temporary.replace(path)
 
 
 def _caption(layer: str, spectrum: tuple[Tensor, Tensor]) -> str:

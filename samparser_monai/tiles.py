@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from samparser_monai.data.masks import Rle, rle_of
 from samparser_monai.errors import InputError, at_least, writable
+from samparser_monai.files import replacing
 from samparser_monai.inferers import decode_in_portions
 from samparser_monai.prompts import frame_scale, from_frame, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
@@ -181,15 +182,14 @@ class SaveInstances(Transform):
         areas = [int(coco.area(one["rle"])) for one in found]
         for n in np.argsort(areas)[::-1]:
             numbers[coco.decode(found[n]["rle"]).astype(bool)] = n + 1
-        temporary = self.folder / f".{case}.part"
-        Image.fromarray(numbers).save(temporary, format="PNG")
-        temporary.replace(self.folder / f"{case}.png")
+        with replacing(self.folder / f"{case}.png") as temporary:
+            Image.fromarray(numbers).save(temporary)
         instances = [
             {"id": n, **prompt, "score": round(one["score"], 4), **_as_coco(one["rle"])}
             for n, (prompt, one) in enumerate(zip(prompts, found, strict=True), start=1)
         ]
-        temporary.write_text(json.dumps({"size": list(size), "instances": instances}) + "\n")
-        temporary.replace(self.folder / f"{case}.json")
+        with replacing(self.folder / f"{case}.json") as temporary:
+            temporary.write_text(json.dumps({"size": list(size), "instances": instances}) + "\n")
 
 
 def _as_coco(rle: Rle) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The tuned part: the few numbers that a training has changed, bound to their base by its hash."""
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from samparser_monai import __version__
 from samparser_monai.errors import InputError, unknown
+from samparser_monai.files import replacing
 from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.sam import BACKBONES, SamNetwork, backbone_named, build
 
@@ -36,8 +36,6 @@ def save_tuned(
         about: what the network does not know: scenario, labels, window, metrics.
         weights: a state dictionary of the network.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     frame = backbone_named(network.backbone)
     known = {
         "method": network.method,
@@ -53,12 +51,11 @@ def save_tuned(
         },
     }
     tensors = {name: weights[name].detach().cpu().contiguous() for name in tuned_names(network)}
-    temporary = path.with_suffix(".part")
     metadata = {**about, **known}
     text = {key: json.dumps(value, separators=(",", ":")) for key, value in metadata.items()}
-    save_file(tensors, temporary, text)
-    temporary.chmod(0o644)  # safetensors lets nobody else read
-    os.replace(temporary, path)
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, text)
+        temporary.chmod(0o644)  # safetensors lets nobody else read
 
 
 def read_tuned(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

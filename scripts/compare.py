@@ -14,7 +14,6 @@ Other keys go to every cell, `--dataset_dir DIR` say.
 import argparse
 import itertools
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from run import command
+from run import command, finished
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
@@ -103,7 +102,8 @@ def run_cell(cell: dict[str, Any], scenario: str, options: list[str]) -> dict[st
         for run_id in ("training", "evaluating"):
             if run_id == "training" and cell["method"] == "zero_shot":
                 continue
-            peak = max(peak, _run(command([run_id, *parts, *options]), output / "log.txt"))
+            log = output / "log.txt"
+            peak = max(peak, finished(command([run_id, *parts, *options]), log))
         taken = time.monotonic() - begun
         summary = json.loads((output / "eval" / "summary.json").read_text())
         rows = json.loads((output / "eval" / "metrics.json").read_text())
@@ -120,23 +120,6 @@ def run_cell(cell: dict[str, Any], scenario: str, options: list[str]) -> dict[st
         "revision": _git("describe", "--always", "--dirty"),
         "cases": rows,
     }
-
-
-def _run(parts: list[str], log: Path) -> float:
-    """Run a MONAI command, wait for it, and return the peak of its memory in GB."""
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "monai.bundle", *parts],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        last = log.read_text().strip().splitlines()[-1:]
-        raise InputError(f"`monai.bundle {' '.join(parts)}` failed: {''.join(last)}")
-    return usage.ru_maxrss * 1024 / 1e9
 
 
 def _git(*arguments: str) -> str:

@@ -23,6 +23,8 @@ FILES = {
     "inference": ["inference.json"],
     "inference_pictures": ["inference_pictures.json"],
 }
+# waiting threads that spin cost a busy machine nine tenths of its speed
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 
 
@@ -68,6 +70,26 @@ def _options(arguments: list[str]) -> dict[str, str | None]:
     return options
 
 
+def finished(parts: list[str], log: Path) -> float:
+    """Run a MONAI command, wait for it, and return the peak of its memory in GB.
+
+    Raises:
+        InputError: it failed; the message ends with the command's own last line.
+    """
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "monai.bundle", *parts],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise InputError(f"`monai.bundle {' '.join(parts)}` failed: {''.join(last)}")
+    return usage.ru_maxrss * 1024 / 1e9
+
+
 def main() -> int:
     """Print the command and run it; return its exit code."""
     try:
@@ -76,9 +98,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(shlex.join(["python", *parts]), flush=True)
-    # waiting threads that spin cost a busy machine nine tenths of its speed
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    return subprocess.run([sys.executable, *parts], env=environment).returncode
+    return subprocess.run([sys.executable, *parts], env=ENVIRONMENT).returncode
 
 
 if __name__ == "__main__":

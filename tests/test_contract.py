@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,17 +23,21 @@ def test_metadata_follows_the_schema(tmp_path: Path) -> None:
     verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(copy))
 
 
-def test_tiny_network_has_the_declared_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [1, 2])
+def test_tiny_network_has_the_declared_output(channels: int, tmp_path: Path) -> None:
     metadata = read_json(CONFIGS / "metadata.json")
+    metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = channels
     metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [128, 128]
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
-    verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(tmp_path / "metadata.json"),
-        config_file=str(CONFIGS / "inference.json"),
-        device="cpu",
-        backbone="tiny",
-    )
+    declared_otherwise = pytest.raises(ValueError, match="output channel number")
+    with nullcontext() if channels == 1 else declared_otherwise:
+        verify_net_in_out(
+            net_id="network_def",
+            meta_file=str(tmp_path / "metadata.json"),
+            config_file=str(CONFIGS / "inference.json"),
+            device="cpu",
+            backbone="tiny",
+        )
 
 
 @pytest.mark.download

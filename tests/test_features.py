@@ -12,7 +12,8 @@ from conftest import read_json, run
 from monai.data import Dataset
 from monai.transforms import Transform
 
-from samparser_monai.features import FeatureCache, FeatureLoader, prefix_hash
+from samparser_monai.features import FeatureCache, prefix_hash
+from samparser_monai.loader import FeatureLoader
 from samparser_monai.methods import coefficients, decoder_only
 from samparser_monai.sam import SamNetwork, build
 

@@ -108,3 +108,15 @@ def test_reset_forgets() -> None:
     dice.reset()
     dice.update([masks([[1]], [[1]])])
     assert dice.compute() == 100
+
+
+def test_deviation_is_that_over_cases_and_none_of_one_case() -> None:
+    dice = metric(
+        masks([[1, 1]], [[1, 1]]),  # 100
+        masks([[1, 1]], [[1, 0]], case="b"),  # 200 / 3
+        masks([[1]], [[1]], organ="spleen"),
+    )
+    deviation = np.std([100, 200 / 3], ddof=1)
+    found = dice.sections()
+    for name in ("volumes_sd", "slices_sd"):
+        assert found[name] == pytest.approx({"liver": deviation})

@@ -8,6 +8,7 @@ import torch
 from monai.transforms import Compose, RepeatChanneld
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention
 
 from samparser_monai.data import SliceDataset, abdomen_ct_items, collate
@@ -23,7 +24,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients, count_trainable, decoder_only, parameter_groups
 from samparser_monai.metrics import OrganDice
 from samparser_monai.sam import BACKBONES, architecture, build
-from samparser_monai.sam.relative_attention import fuse_attention
+from samparser_monai.sam.fused import fuse
 from samparser_monai.spectrum import coefficients_of, decompose
 
 
@@ -193,7 +194,7 @@ def test_fused_attention_is_sams(size: tuple[int, int], width: int) -> None:
     for parameter in stock.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     fused = copy.deepcopy(stock)
-    fuse_attention(fused)
+    fuse(fused)
     results = []
     for attention in (stock, fused):
         found = attention(x)
@@ -201,4 +202,22 @@ def test_fused_attention_is_sams(size: tuple[int, int], width: int) -> None:
             [found, *torch.autograd.grad(found.sin().sum(), [x, *attention.parameters()])]
         )
     for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_fused_norm_is_sams() -> None:
+    stock = LayerNorm2d(6).double()
+    x = torch.randn(2, 6, 5, 3, dtype=torch.float64, requires_grad=True)
+    for parameter in stock.parameters():
+        torch.nn.init.normal_(parameter)
+    fused = torch.nn.Sequential(copy.deepcopy(stock))
+    fuse(fused)
+    assert type(fused[0]) is not LayerNorm2d
+    for one, other in zip(
+        *(
+            [norm(x), *torch.autograd.grad(norm(x).sin().sum(), [x, *norm.parameters()])]
+            for norm in (stock, fused)
+        ),
+        strict=True,
+    ):
         torch.testing.assert_close(one, other)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from samparser_monai.spectrum import combine, project
@@ -37,7 +38,11 @@ def _projection(encoder: Any, image: Tensor) -> Tensor:
 
 
 def _from_projection(encoder: Any, features: Tensor) -> Tensor:
-    return encoder.neck[1:](combine(encoder.neck[0], features))
+    first, norm, second, last_norm = encoder.neck
+    features = features.contiguous(memory_format=torch.channels_last)
+    x = norm(combine(first, features))
+    # Vh first and p after it: the 3x3 convolution is frozen then and needs no gradient
+    return last_norm(combine(second, project(second, x)))
 
 
 EMBEDDING = Split("embedding", _embedding, _identity)

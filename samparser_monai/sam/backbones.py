@@ -6,22 +6,16 @@ This is the only place that knows these numbers.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from samparser_monai.errors import unknown
-from samparser_monai.sam.relative_attention import fuse_attention
 from samparser_monai.sam.tiny_vit import TinyViTEncoder
 
 
 class ViTEncoder(ImageEncoderViT):
-    """SAM's own image encoder, its attention fused, its trunk callable apart from its neck."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        fuse_attention(self)
+    """SAM's own image encoder, its trunk callable apart from its neck."""
 
     def trunk(self, image: Tensor) -> Tensor:
         """Return BxCx(H/16)x(W/16) for a normalized image Bx3xHxW."""

@@ -7,13 +7,14 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 
 from samparser_monai.sam.backbones import Backbone, backbone_named
 from samparser_monai.sam.checkpoints import load_strictly, published
+from samparser_monai.sam.fused import fuse
 from samparser_monai.sam.network import SamNetwork
 
 
 def _assemble(backbone: Backbone) -> SamNetwork:
     width = backbone.embedding
     side = backbone.image_size // backbone.patch
-    return SamNetwork(
+    network = SamNetwork(
         image_encoder=backbone.encoder(),
         prompt_encoder=PromptEncoder(
             embed_dim=width,
@@ -29,6 +30,8 @@ def _assemble(backbone: Backbone) -> SamNetwork:
             transformer_dim=width,
         ),
     )
+    fuse(network)
+    return network
 
 
 def architecture(backbone: str) -> SamNetwork:

@@ -2,7 +2,7 @@
 
 import torch
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
@@ -37,10 +37,3 @@ class RelativeAttention(Attention):
         found = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         found = found[..., : v.shape[-1]].transpose(1, 2).flatten(2)
         return self.proj(found.unflatten(1, (rows, columns)))
-
-
-def fuse_attention(encoder: nn.Module) -> None:
-    """Let each attention of a SAM encoder compute through fused kernels, in place."""
-    for module in encoder.modules():
-        if type(module) is Attention:
-            module.__class__ = RelativeAttention

@@ -3,6 +3,7 @@
 import re
 from typing import Literal
 
+import torch
 from segment_anything.modeling.common import LayerNorm2d
 from timm.models.tiny_vit import Attention, TinyVit
 from torch import Tensor, nn
@@ -24,7 +25,12 @@ class TinyViTEncoder(TinyVit):
     Args:
         patch: pixels to a side of the embedding: 16 in MobileSAM, 4 in LiteMedSAM, whose stem has
             1x1 convolutions of stride 1.
+
+    Attributes:
+        memory_format: of the convolutions; channels last is a fifth faster on a CPU.
     """
+
+    memory_format = torch.channels_last
 
     def __init__(self, patch: Literal[4, 16] = 16) -> None:
         super().__init__(
@@ -44,7 +50,7 @@ class TinyViTEncoder(TinyVit):
 
     def trunk(self, image: Tensor) -> Tensor:
         """Return Bx320x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""
-        features = self.forward_features(image)
+        features = self.forward_features(image.contiguous(memory_format=self.memory_format))
         # timm keeps the gathered attention biases for the next pass in eval mode, where the encoder
         # always is. They would be stale once the biases are tuned.
         for module in self.modules():
