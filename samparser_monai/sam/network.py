@@ -103,7 +103,6 @@ class SamNetwork(nn.Module):
         if not given:
             side = self.prompt_encoder.input_image_size[0]
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
-        counts = torch.tensor([len(p) for p in given[0]], device=embedding.device)
         clicks = _joined(points, embedding)
         sparse, dense = self.prompt_encoder(
             points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
@@ -113,7 +112,8 @@ class SamNetwork(nn.Module):
         # The decoder takes one image and adds its embedding to the dense prompt of each box. With
         # the embedding in the dense prompt already and zero for the image, boxes of several
         # images share one pass: x + 0 = x.
-        dense = dense + embedding.repeat_interleave(counts, dim=0)
+        of_each = [e.expand(len(p), *e.shape) for e, p in zip(embedding, given[0], strict=True)]
+        dense = dense + torch.cat(of_each)
         return self.mask_decoder(
             image_embeddings=torch.zeros_like(embedding[:1]),
             image_pe=self.prompt_encoder.get_dense_pe(),
