@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 from monai.data import Dataset
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
@@ -34,6 +35,8 @@ class FeatureLoader(DataLoader):
         fill_batch_size: pictures that one pass of the prefix takes.
         views: with an augmentation, how many augmented views of a picture are cached, one after
             the other in the epochs; each item gets its number as ``view``.
+        size: of the pictures only so many, drawn by the seed; 0 takes all.
+        seed: of that draw.
         shuffle: draw a new order in every epoch; EpochSeed says which.
         **options: of torch's DataLoader.
     """
@@ -48,12 +51,17 @@ class FeatureLoader(DataLoader):
         limit_gb: float = 100.0,
         fill_batch_size: int = 1,
         views: int = 0,
+        size: int = 0,
+        seed: int = 0,
         shuffle: bool = False,
         **options: Any,
     ) -> None:
-        at_least(0, views=views)
+        at_least(0, views=views, train_size=size)
         at_least(0.0, cache_limit_gb=limit_gb)
         at_least(1, fill_batch_size=fill_batch_size)
+        if size:
+            drawn = np.random.default_rng(seed).permutation(len(dataset))[:size]
+            dataset = Dataset([dataset.data[n] for n in sorted(drawn)], dataset.transform)
         if views:
             items = [{**item, "view": n} for n in range(views) for item in dataset.data]
             dataset = Dataset(items, dataset.transform)

@@ -13,6 +13,7 @@ from monai.data.utils import collate_meta_tensor_fn
 from monai.inferers import Inferer
 from monai.transforms import Orientation
 from torch import Tensor
+from tqdm import tqdm
 
 from samparser_monai.data.labels import Labels, organ_values
 from samparser_monai.errors import unknown
@@ -73,6 +74,7 @@ class VolumeSession:
         self.view = Orientation(axcodes, labels=None)(volume)
         self.size, self.depth = (self.view.shape[2], self.view.shape[1]), self.view.shape[3]
         self.device = next(network.parameters()).device
+        self.bar = tqdm(disable=True)  # counts the slices that the trunk has seen
         self.targets = TargetReader(volume, self.view, labels, backbone.image_size)
         self.features = lru_cache(kept)(self._features)
         self.embedding = lru_cache(kept)(self._embedding)
@@ -88,6 +90,7 @@ class VolumeSession:
 
     @torch.no_grad()
     def _features(self, k: int) -> Tensor:
+        self.bar.update()
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.backbone.mean, self.backbone.std))
         image = (self.picture(k).expand(3, *self.size) - mean) / std
         return self.network.features(
@@ -247,10 +250,11 @@ class VolumeInferer(Inferer):
         **_: Any,
     ) -> Tensor:
         """Return label volumes Bx1xXxYxZ for windowed volumes (0 to 255) and their prompts."""
-        self.found = [
-            self.session(volume, network).segment(asked, self.propagate)
-            for volume, asked in zip(inputs, prompts, strict=True)
-        ]
+        self.found = []
+        for volume, asked in zip(inputs, prompts, strict=True):
+            session = self.session(volume, network)
+            with tqdm(desc="slices", unit="slice", leave=False) as session.bar:
+                self.found.append(session.segment(asked, self.propagate))
         return collate_meta_tensor_fn([found.labels() for found in self.found])
 
 

@@ -1,4 +1,4 @@
-"""Write docs/results.md and its pictures from the result files under results/.
+"""Write docs/results.md, its pictures and docs/parameters.md from results/ and the methods.
 
 python scripts/make_tables.py
 """
@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import paper_counts
 
 ROOT = Path(__file__).parent.parent
 HEAD = """# Results
@@ -183,6 +184,7 @@ def page() -> str:
 
 if __name__ == "__main__":
     (ROOT / "docs" / "results.md").write_text(page(), "utf-8")
+    (ROOT / "docs" / "parameters.md").write_text(paper_counts.page(), "utf-8")
     for folder in studies():
         if "table" not in json.loads((folder / "about.json").read_text()):
             draw(groups_of(folder), ROOT / "docs" / f"results_{folder.name}.png")

@@ -1,7 +1,12 @@
 """Many cases: broken ones among good ones, killed runs, shares, what is left for people."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -9,12 +14,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ct, read_json, run, save_volume
+from conftest import ROOT, ct, read_json, run, save_volume, workflow
+from monai.data import MetaTensor
+from monai.transforms import Compose
 from test_inference import Echo
 
+from samparser_monai import methods
 from samparser_monai.batch import CaseDataset
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.files import DiskFull, replacing
+from samparser_monai.prompt_files import COLUMNS as PROMPT_COLUMNS
+from samparser_monai.prompt_files import read_prompts
+from samparser_monai.propagation import Propagation
+from samparser_monai.sam import build
 from samparser_monai.scores import OrganScores
 
 BOX = {"label": "liver", "box": [5, 10, 0, 24, 33, 5]}
@@ -162,3 +174,80 @@ def test_csv_says_the_same_as_json(tmp_path: Path, options: dict) -> None:
     assert not infer({**options, "prompts": str(tmp_path / "p.csv")})
     assert np.array_equal(nib.load(tmp_path / "out" / "a.nii.gz").get_fdata(), by_json)
     assert read_json(tmp_path / "out" / "records" / "a.json")["rows"][0]["organ"] == "liver"
+
+
+def test_points_in_csv_are_those_in_json(tmp_path: Path, options: dict) -> None:
+    save_volume(tmp_path / "in" / "a.nii.gz", ct(0)[0])
+    rows = [",".join(PROMPT_COLUMNS), "a,liver,,10,12,2,,,,", "a,liver,voxel,3,4,2,,,,0"]
+    (tmp_path / "p.csv").write_text("\n".join(rows))
+    assert read_prompts(tmp_path / "p.csv") == {
+        "a": [
+            {"label": "liver", "frame": "voxel", "points": [[*point]], "point_labels": [kind]}
+            for point, kind in (((10, 12, 2), 1), ((3, 4, 2), 0))
+        ]
+    }
+
+
+def test_killed_run_leaves_whole_files_and_is_resumed(tmp_path: Path) -> None:
+    image, cases = ct(0)[0], [f"case_{n}" for n in range(30)]
+    for case in cases:
+        save_volume(tmp_path / "in" / f"{case}.nii.gz", image)
+    write_prompts(tmp_path, *cases)
+    torch.save(methods.coefficients(build("tiny")).state_dict(), tmp_path / "model.pt")
+    parts = ["--bundle_root", tmp_path, "--dataset_dir", tmp_path / "in", "--backbone", "tiny"]
+    parts += ["--prompts", tmp_path / "prompts.json", "--model_file", tmp_path / "model.pt"]
+    parts += ["--output_dir", tmp_path / "out"]
+    command = [sys.executable, "scripts/run.py", "inference", *map(str, parts)]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
+        while not list(tmp_path.glob("out/records/*.json")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    done = {path.stem for path in tmp_path.glob("out/records/*.json")}
+    assert 0 < len(done) < len(cases)
+    for path in tmp_path.glob("out/*.nii.gz"):
+        assert nib.load(path).get_fdata().shape == image.shape
+    before = {case: (tmp_path / "out" / f"{case}.nii.gz").stat().st_mtime_ns for case in done}
+    assert subprocess.run([*command, "--resume", "True"], cwd=ROOT).returncode == 0
+    for case, written in before.items():
+        assert (tmp_path / "out" / f"{case}.nii.gz").stat().st_mtime_ns == written
+    assert set(pd.read_csv(tmp_path / "out" / "cases.csv")["case"]) == set(cases)
+
+
+@pytest.mark.parametrize(("depth", "spacing"), [(1, 3.0), (7, 4.0)])
+def test_single_slice_and_wide_gaps(
+    depth: int, spacing: float, tmp_path: Path, options: dict
+) -> None:
+    image = np.random.default_rng(0).integers(-100, 200, (40, 48, depth)).astype(np.int16)
+    source = save_volume(tmp_path / "in" / "a.nii.gz", image, np.diag([-0.8, -0.8, spacing, 1]))
+    last = depth - 1
+    write_prompts(tmp_path, "a", prompts=[{"label": "liver", "box": [5, 10, 0, 24, 33, last]}])
+    assert not infer({**options, "propagate": Propagation()})
+    found = nib.load(tmp_path / "out" / "a.nii.gz")
+    assert np.array_equal(found.affine, nib.load(source).affine)
+    wanted = np.zeros(image.shape, bool)
+    wanted[5:25, 10:34] = True
+    assert np.array_equal(found.get_fdata() == 1, wanted)
+    row = pd.read_csv(tmp_path / "out" / "cases.csv").iloc[0]
+    assert (row["slices"], row["ml"]) == (
+        depth,
+        pytest.approx(20 * 24 * depth * 0.64 * spacing / 1000, abs=0.05),
+    )
+
+
+def test_organs_are_cleaned_as_asked(tmp_path: Path, options: dict) -> None:
+    image, label = ct(0)
+    label[:] = 0
+    label[4:30, 4:30, 1:5] = 1
+    label[15:18, 15:18, 2:4] = 0  # a hole
+    label[36:39, 36:39, 2] = 1  # an island
+    save_volume(tmp_path / "in" / "a.nii.gz", image)
+    write_prompts(tmp_path, "a")
+    pred = MetaTensor(torch.from_numpy(label[None].astype(np.uint8)))
+    flow = workflow("infer", "inference", **options, largest=["liver"], fill_holes=["liver"])
+    flow.initialize()
+    steps = flow.parser.get_parsed_content("postprocessing").transforms[:2]
+    found = Compose(steps)({"pred": pred})["pred"][0].numpy()
+    wanted = np.zeros_like(label)
+    wanted[4:30, 4:30, 1:5] = 1
+    assert np.array_equal(found, wanted)

@@ -1,12 +1,12 @@
 """The bundle that ships: the same bytes twice, complete, and alive away from the repository."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import make_bundle as script
 import pytest
 import torch
 import yaml
@@ -17,10 +17,6 @@ from samparser_monai.errors import InputError
 from samparser_monai.fetch import sha256_of
 from samparser_monai.sam import build
 from samparser_monai.sam.checkpoints import WEIGHTS
-
-spec = importlib.util.spec_from_file_location("make_bundle", ROOT / "scripts" / "make_bundle.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 
 @pytest.fixture(scope="module")

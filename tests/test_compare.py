@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compare
 import pytest
 from conftest import ROOT, read_json
 
@@ -43,9 +44,6 @@ def test_bad_arguments_are_told_before_anything_runs(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import compare
-
     given = ["compare.py", "--results", str(tmp_path), *arguments.split()]
     monkeypatch.setattr(sys, "argv", given)
     assert compare.main() == 2

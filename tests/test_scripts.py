@@ -1,18 +1,14 @@
 """The short form of the command: the right files, no unknown keys."""
 
-import importlib.util
 import shlex
 import subprocess
 import sys
 
 import pytest
+import run as script
 from conftest import ROOT
 
 from samparser_monai.errors import InputError
-
-spec = importlib.util.spec_from_file_location("run_script", ROOT / "scripts" / "run.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 
 @pytest.mark.parametrize(

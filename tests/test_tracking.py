@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import pytest
-from conftest import run
+import torch
+from conftest import ct, run, save_volume
+
+from samparser_monai import methods
+from samparser_monai.sam import build
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -29,3 +33,25 @@ def test_training_and_evaluating_are_tracked(
     found = artifacts(client, judged.info.run_id)
     assert {"summary.json", "metrics.csv"} <= found
     assert any(name.endswith(".png") for name in found)
+
+
+def test_inference_is_tracked(tmp_path: Path) -> None:
+    image, label = ct(0)
+    save_volume(tmp_path / "images" / "c.nii.gz", image)
+    save_volume(tmp_path / "coarse" / "c.nii.gz", label)
+    torch.save(methods.coefficients(build("tiny")).state_dict(), tmp_path / "model.pt")
+    run(
+        "infer",
+        "inference",
+        run_id="inference",
+        bundle_root=str(tmp_path),
+        backbone="tiny",
+        model_file=str(tmp_path / "model.pt"),
+        prompts=str(tmp_path / "coarse"),
+        tracking="mlflow",
+    )
+    (database,) = tmp_path.rglob("mlruns.db")
+    client = mlflow.MlflowClient(f"sqlite:///{database}")
+    (experiment,) = client.search_experiments(filter_string="name = 'monai_experiment'")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert {"cases.csv", "index.html"} <= artifacts(client, tracked.info.run_id)

@@ -1,21 +1,17 @@
 """The commands that carry a tuned part on, as people type them, and their bad input."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, move
+import tuned as script
+from conftest import move
 
 from samparser_monai import methods
 from samparser_monai.sam import build
 from samparser_monai.tuned import open_tuned, save_tuned
-
-spec = importlib.util.spec_from_file_location("tuned_script", ROOT / "scripts" / "tuned.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 
 @pytest.fixture
