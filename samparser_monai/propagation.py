@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, at_least
 from samparser_monai.targets import Seed, Target
 from samparser_monai.volume import Mask, VolumeSession
 
@@ -24,12 +24,14 @@ class Propagation:
     two chains that meet are averaged, the nearer one weighs more. Beyond the last one, a chain
     ends with the span of a 3-D box; or, where there is none, when the mask has become small, when
     it changes abruptly, or when the network thinks little of it. A 3-D box without a prompt on a
-    slice starts on the slice that fills it best.
+    slice starts on the slice whose mask is surest. At the end each slice is asked once more, with
+    the mean of what it and its neighbours show.
 
     Args:
         margin: by which a neighbour's box is widened, as a share of its sides.
         slope: how far a surface may move sideways from slice to slice, in slice distances.
         starts: how many slices of a 3-D box are tried as its start.
+        rounds: how often the slices are asked once more.
         least_iou: a chain ends below this predicted IoU,
         least_dice: or this overlap (Dice) with the slice before,
         most_growth: or when the area grows to more than this multiple,
@@ -40,15 +42,18 @@ class Propagation:
         self,
         margin: float = 0.03,
         slope: float = 2.0,
-        starts: int = 5,
+        starts: int = 12,
+        rounds: int = 1,
         least_iou: float = 0.5,
         least_dice: float = 0.5,
         most_growth: float = 1.6,
         least_area: int = 12,
     ) -> None:
-        if not 0 <= margin < 1 or starts < 1:
-            raise InputError(f"margin={margin} must be from 0 to 1, starts={starts} at least 1")
-        self.margin, self.slope, self.starts = margin, slope, starts
+        if not 0 <= margin < 1:
+            raise InputError(f"margin={margin} must be from 0 to 1")
+        at_least(1, starts=starts)
+        at_least(0, rounds=rounds)
+        self.margin, self.slope, self.starts, self.rounds = margin, slope, starts, rounds
         self.least_area = least_area
         self.least_iou, self.least_dice, self.most_growth = least_iou, least_dice, most_growth
 
@@ -66,17 +71,32 @@ class Propagation:
                 sure = target.span is not None or slices.stop in seeded
                 for j, mask in self.chain(session, target, known, slices, sure):
                     found[j] = mask if j not in found else _met(found[j], mask, slices, j)
+        for _ in range(self.rounds):
+            found = {k: self.again(session, target, found, k) for k in found}
         return found
 
     def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
-        """Return the mask of the slice, of several, whose mask fills the 3-D box best."""
+        """Return the mask of the slice, of several, whose mask is surest in the 3-D box.
+
+        Sure is one of a high predicted IoU, and of a high stability: it stays the same when
+        logits are cut at -1 or at 1. A mask that fills a box far too large has neither.
+        """
         assert target.span is not None
         assert target.box is not None
         whole, (first, last) = target.box, target.span
         tried = torch.linspace(first, last, self.starts + 2)[1:-1].round().int().unique().tolist()
         found = {k: session.ask(k, target.label, Seed(whole)) for k in tried}
-        best = max(tried, key=lambda k: found[k].iou * _fill(box_of(session, found[k]), whole))
+        best = max(tried, key=lambda k: found[k].iou * stability(found[k].logits))
         return {best: found[best]}
+
+    def again(self, session: VolumeSession, target: Target, found: dict[int, Mask], k: int) -> Mask:
+        """Return the mask of slice ``k`` after the mean of what it and its neighbours show."""
+        if k in target.seeds:
+            return found[k]
+        near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
+        mean = replace(found[k], logits=torch.stack(near).mean(0))
+        seed = self.seed(session, target, mean)
+        return found[k] if seed is None else self.follow(session, k, mean, seed)
 
     def chain(
         self,
@@ -96,15 +116,10 @@ class Propagation:
             sure: the object is on all of them: only what has become too small ends the chain.
         """
         for k in slices:
-            box = box_of(session, mask)
-            if box is None:
+            seed = self.seed(session, target, mask)
+            if seed is None:
                 return
-            widened = box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor(
-                [-1, -1, 1, 1]
-            )
-            if target.box is not None:
-                widened = _within(widened, target.box)
-            new = self.follow(session, k, mask, Seed(widened))
+            new = self.follow(session, k, mask, seed)
             now, before = new.logits > 0, mask.logits > 0
             if now.sum() < self.least_area:
                 return
@@ -112,6 +127,18 @@ class Propagation:
                 return
             yield k, new
             mask = new
+
+    def seed(self, session: VolumeSession, target: Target, mask: Mask) -> Seed | None:
+        """Return the widened box of a mask, inside the target's; None of an empty mask."""
+        box = box_of(session, mask)
+        if box is None:
+            return None
+        box = box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
+        if target.box is not None:
+            box = torch.cat(
+                [torch.maximum(box[:2], target.box[:2]), torch.minimum(box[2:], target.box[2:])]
+            )
+        return Seed(box)
 
     def follow(self, session: VolumeSession, k: int, mask: Mask, seed: Seed) -> Mask:
         """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
@@ -149,16 +176,9 @@ def box_of(session: VolumeSession, mask: Mask) -> Tensor | None:
     return torch.cat([low * step, high * step - 1])
 
 
-def _within(box: Tensor, limit: Tensor) -> Tensor:
-    return torch.cat([torch.maximum(box[:2], limit[:2]), torch.minimum(box[2:], limit[2:])])
-
-
-def _fill(box: Tensor | None, limit: Tensor) -> float:
-    """Return the share of ``limit`` that a box covers."""
-    if box is None:
-        return 0.0
-    sides = [b[2:] - b[:2] + 1 for b in (_within(box, limit), limit)]
-    return float(sides[0].clamp(min=0).prod() / sides[1].prod())
+def stability(logits: Tensor) -> float:
+    """Return the IoU of the masks at logits over 1 and over -1."""
+    return float((logits > 1).sum() / (logits > -1).sum().clamp(min=1))
 
 
 def _met(one: Mask, other: Mask, slices: range, k: int) -> Mask:

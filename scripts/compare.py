@@ -103,7 +103,7 @@ def run_cell(cell: dict[str, Any], scenario: str, options: list[str]) -> dict[st
             if run_id == "training" and cell["method"] == "zero_shot":
                 continue
             log = output / "log.txt"
-            peak = max(peak, finished(command([run_id, *parts, *options]), log))
+            peak = max(peak, finished(command([run_id, *parts, *options], ignore=True), log))
         taken = time.monotonic() - begun
         summary = json.loads((output / "eval" / "summary.json").read_text())
         rows = json.loads((output / "eval" / "metrics.json").read_text())
@@ -148,7 +148,7 @@ def main() -> int:
         folder = writable("results", arguments.results / study)
         varied = [f"--{choice.partition('=')[0]}=" for choice in arguments.vary]
         command(
-            ["training", "--scenario", arguments.scenario, *options, *varied]
+            ["evaluating", "--scenario", arguments.scenario, *options, *varied]
         )  # unknown keys are told before anything runs
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

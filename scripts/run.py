@@ -28,8 +28,12 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 
 
-def command(arguments: list[str]) -> list[str]:
+def command(arguments: list[str], ignore: bool = False) -> list[str]:
     """Return the MONAI command for the arguments.
+
+    Args:
+        arguments: as people type them.
+        ignore: leave out keys that this run does not know.
 
     Raises:
         InputError: an unknown run, overlay or key.
@@ -49,9 +53,11 @@ def command(arguments: list[str]) -> list[str]:
     files += [str(CONFIGS / name) for name in FILES[run_id][1:]]
     parser = ConfigParser()
     parser.read_config(files)
-    for key in options:
+    for key in list(options):
         if key.partition("#")[0] not in parser.config:
-            raise unknown("config key", key, parser.config)
+            if not ignore:
+                raise unknown("config key", key, parser.config)
+            del options[key]
     chosen = [part for key, value in options.items() for part in (f"--{key}", value)]
     return ["run", run_id, "--config_file", str(files), *filter(None, chosen)]
 

@@ -48,7 +48,7 @@ def test_segmentation_lies_on_its_series(tmp_path: Path, options: dict) -> None:
     (tmp_path / "prompts.json").write_text(json.dumps({"scan": [BOX]}))
     assert not infer(options, dicom_seg=True)
     found = highdicom.seg.segread(tmp_path / "out" / "scan.dcm")
-    assert [s.segment_label for s in found.segment_descriptions] == ["liver"]
+    assert found.get_segment_description(1).segment_label == "liver"
     sources = [pydicom.dcmread(p) for p in sorted((tmp_path / "in" / "scan").iterdir())]
     sources.sort(key=lambda s: s.ImagePositionPatient[2])
     frames = found.get_pixels_by_source_instance(

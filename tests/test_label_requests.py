@@ -1,6 +1,8 @@
 """What viewers send becomes prompts of the volume engine, or one clear error."""
 
 import importlib.util
+import re
+import tomllib
 
 import numpy as np
 import pytest
@@ -92,3 +94,11 @@ def test_several_organs() -> None:
 def test_what_cannot_be_a_prompt_is_told(request_: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         module.prompts_of(request_, ORGANS, SHAPE, 2)
+
+
+def test_servers_environment_has_all_that_the_package_needs() -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    folder = ROOT / "bundle" / "monailabel"
+    pinned = (folder / "requirements.txt").read_text("utf-8").splitlines()
+    names = {line.partition("==")[0].lower() for line in pinned}
+    assert {re.split("[>=<]", need)[0].lower() for need in needed} <= names

@@ -10,14 +10,15 @@ import torch
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def once(work: Callable[[], Any]) -> float:
+    """Return the time of a call."""
+    begun = time.perf_counter()
+    work()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
 def seconds(work: Callable[[], Any], repeats: int) -> float:
     """Return the median time of some calls, after one to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        work()
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return statistics.median([once(work) for _ in range(repeats + 1)][1:])
