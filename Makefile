@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 OPTIONS ?=
+PORT ?= 8000
 # Threads that wait should not spin: on a busy machine that costs a training nine tenths of its speed.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -32,7 +33,7 @@ bundle: .venv/installed
 label: .venv-label/installed
 
 label-demo: .venv-label/installed $(DEMO)/$(BUNDLE)
-	$(LABEL)/python $(DEMO)/$(BUNDLE)/label_app/serve.py --studies $(DEMO)/studies $(OPTIONS)
+	$(LABEL)/python $(DEMO)/$(BUNDLE)/label_app/serve.py --studies $(DEMO)/studies --port $(PORT)
 
 test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
 	$(LABEL)/python -m pytest -m server tests/test_label_server.py tests/test_label_ohif.py

@@ -15,7 +15,8 @@ from samparser_monai.files import replacing
 TEMPLATE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem;
+  padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .5rem 0 } th, td { padding: .15rem .9rem .15rem 0 }
 th { text-align: left; font-weight: 600; border-bottom: 1px solid #bbb }
 td.n { text-align: right; font-variant-numeric: tabular-nums }
@@ -67,7 +68,7 @@ def write_page(
 def draw_case(
     pictures: np.ndarray, found: np.ndarray, truth: np.ndarray | None, organs: Mapping[int, str]
 ) -> str:
-    """Draw outlines on three slices: the organs' upper and lower quarter, and the largest.
+    """Draw outlines on three slices, in the middles of the organs' thirds.
 
     Args:
         pictures: CxRxS, 0..255, columns first.
@@ -78,9 +79,8 @@ def draw_case(
     Returns:
         A PNG picture, base64.
     """
-    area = (found > 0).sum((0, 1)) if found.any() else np.ones(found.shape[2])
-    seen = np.flatnonzero(area)
-    slices = sorted({int(np.quantile(seen, q)) for q in (0.25, 0.75)} | {int(area.argmax())})
+    seen = np.flatnonzero(found.any((0, 1)) | ~found.any())
+    slices = sorted({int(np.quantile(seen, q)) for q in (1 / 6, 1 / 2, 5 / 6)})
     figure = Figure(figsize=(4.2 * len(slices), 4.6), layout="constrained")
     for axis, k in zip(np.atleast_1d(figure.subplots(1, len(slices))), slices, strict=True):
         axis.imshow(pictures[:, :, k].T, cmap="gray", vmin=0, vmax=255)

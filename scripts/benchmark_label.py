@@ -12,11 +12,11 @@ import statistics
 import time
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import requests
 
 from samparser_monai.data.demonstration import demonstration_dir
+from samparser_monai.data.volumes import read_oriented
 
 IMAGE, LIVER = "fine", 1
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0)
     options = parser.parse_args()
     path = demonstration_dir() / "labels" / f"{IMAGE}.nii.gz"
-    truth = np.asanyarray(nib.load(path).dataobj)
+    truth = read_oriented(path).numpy()[0]  # along LPS, as the study is
     print(json.dumps(clicks(options.url, truth)), flush=True)
     low, high = np.argwhere(truth == LIVER).min(0), np.argwhere(truth == LIVER).max(0)
     roi = [int(n) for pair in zip(low, high, strict=True) for n in pair]

@@ -308,6 +308,32 @@ def test_training_is_versioned_and_the_better_one_answers(
     assert client.info()["train_stats"]["samparser"]["dsc_after"] == row["dsc_after"]
 
 
+@pytest.mark.parametrize(("after", "answers"), [(89.0, "start"), (90.0, "start"), (91.0, "new")])
+def test_only_a_better_model_takes_over(
+    after: float, answers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path, "tiny")
+    monkeypatch.syspath_prepend(bundle / "label_app")
+    from lib import train
+    from lib.model import Model
+
+    class Known(train.Tuner):
+        def _train(self, parent: str, split: dict, work: Path, epochs: int) -> tuple[float, float]:
+            (work / "models").mkdir()
+            (work / "models" / "tuned.safetensors").write_bytes(b"")
+            return 90.0, after
+
+    path = save_volume(tmp_path / "label.nii.gz", ct(0)[1])
+    items = [{"case": c, "patient": c, "image": "", "label": str(path), "info": {}} for c in "ab"]
+    monkeypatch.setattr(train, "labelled", lambda datastore: items)
+    model = Model(bundle)
+    row = Known(model)({"name": "new"}, None)
+    assert row["accepted"] == (answers == "new")
+    assert model.versions.resolve("latest") == answers
+    assert ("new" in model.versions.names()) == row["accepted"]
+    assert [r["dsc_after"] for r in model.versions.history()] == [after]
+
+
 def test_killed_training_leaves_the_old_model(
     server: Server, client: MONAILabelClient, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from monailabel.datastore.local import LocalDatastore
 from monailabel.utils.sessions import Sessions
 
-from samparser_monai.data.volumes import check_same_grid, read_volume
+from samparser_monai.data.volumes import check_same_grid, read_oriented, read_volume
 from samparser_monai.errors import InputError
 
 NAME = re.compile(r"[\w][\w.,+@ -]{0,127}")
@@ -42,7 +42,7 @@ class CheckedDatastore(LocalDatastore):
         checked_name("tag", label_tag)
         if image_id in self.list_images():  # else the datastore says so
             path = self.get_image_uri(image_id)
-            image, label = read_volume(path), read_volume(label_filename)
+            image, label = read_oriented(path), read_oriented(label_filename)
             check_same_grid(image, label, image_id, "the label")
         return super().save_label(image_id, label_filename, label_tag, label_info)
 
