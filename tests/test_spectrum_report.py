@@ -96,6 +96,14 @@ def test_verdict_follows_the_share_of_the_gain(gain: float, enough: bool, tmp_pa
     assert ("coefficients_lora" in found["reason"]) is not enough  # the way out
 
 
+def test_richer_method_that_loses_shows_nothing(tmp_path: Path) -> None:
+    cell(tmp_path / "ct", "coefficients", 3.0)
+    cell(tmp_path / "ct", "bases_and_coefficients", -3.5)
+    found = verdict(tmp_path, "ct", OPTIONS)
+    assert found["enough"] is None
+    assert "search its encoder_rate" in found["reason"]
+
+
 def test_only_runs_like_the_tuned_part_count(tmp_path: Path) -> None:
     cell(tmp_path / "ct", "coefficients", 1.0)
     cell(tmp_path / "ct", "coefficients", 2.0)  # at another rate: the best counts
@@ -107,13 +115,6 @@ def test_only_runs_like_the_tuned_part_count(tmp_path: Path) -> None:
     assert found["enough"] and [row["share"] for row in found["comparisons"]] == [1.0]
     assert "one seed" in found["reason"]
     assert verdict(tmp_path, "ct", {"decoder": "tuned"})["enough"] is None
-
-
-def test_richer_method_that_gains_nothing(tmp_path: Path) -> None:
-    cell(tmp_path / "ct", "coefficients", -2.01)
-    cell(tmp_path / "ct", "coefficients_lora", -2.0)
-    found = verdict(tmp_path, "ct", OPTIONS)
-    assert found["enough"] and found["comparisons"][0]["share"] is None
 
 
 def test_damaged_result_file(tmp_path: Path) -> None:
