@@ -66,7 +66,7 @@ def table_of(groups: Groups) -> str:
     if "volumes" in first:
         measures["mean 3-D"] = ("volumes", "mean")
     decoder_only = [mean_of(g) for n, g in groups.items() if n.lower().startswith("decoder")]
-    costs = [key for key in COSTS if all(run.get(key) for g in groups.values() for run in g[:1])]
+    costs = [key for key in COSTS if any(run.get(key) for g in groups.values() for run in g)]
     columns = ["what trains", "numbers", *measures, "over decoder only", *map(COSTS.get, costs)]
     rows = []
     if "nothing" not in groups:
@@ -75,9 +75,13 @@ def table_of(groups: Groups) -> str:
     for name, runs in groups.items():
         figures = [figure([_value(run, "tuned", at) for run in runs]) for at in measures.values()]
         gain = f"{mean_of(runs) - max(decoder_only):+.2f}" if decoder_only else ""
-        prices = [figure([run[key] for run in runs if run[key]] or [0]) for key in costs]
+        prices = [_price([run[key] for run in runs if run[key]]) for key in costs]
         rows.append([name, f"{numbers_of(runs[0]):,}", *figures, gain, *prices])
     return _markdown(columns, rows)
+
+
+def _price(values: list[float]) -> str:
+    return figure(values) if values else ""
 
 
 def few_prompts(runs: list[dict]) -> str:
@@ -158,9 +162,11 @@ def studies() -> list[Path]:
 
 def benchmarks() -> str:
     """Return the tables of what scripts/benchmark.py has measured."""
+    runs = {p: json.loads(p.read_text()) for p in sorted(ROOT.glob("results/benchmarks/*.json"))}
     text = ""
-    for path in sorted(ROOT.glob("results/benchmarks/*.json")):
-        run = json.loads(path.read_text())
+    if not any("NVIDIA" in run["device"] for run in runs.values()):
+        text = "\n## Speed on a GPU\n\nNot yet measured; the commands below measure there too.\n"
+    for path, run in runs.items():
         device = f"{run['device']}, {run['threads']} threads, torch {run['torch']}"
         text += f"\n## Speed: {run['kind']}, {run['backbone']}\n\n- device: {device}\n"
         ratios = [(k, v) for k, v in run.get("ratios", {}).items() if isinstance(v, float)]
