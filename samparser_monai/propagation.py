@@ -32,7 +32,8 @@ class Propagation:
         slope: how far a surface may move sideways from slice to slice, in slice distances.
         starts: how many slices of a 3-D box are tried as its start.
         rounds: how often the slices are asked once more.
-        least_iou: a chain ends below this predicted IoU,
+        least_iou: a chain ends below this share of its first predicted IoU,
+        least_iou_several: or, where several slices have boxes, below this one,
         least_dice: or this overlap (Dice) with the slice before,
         most_growth: or when the area grows to more than this multiple,
         least_area: or falls below this many low-resolution pixels.
@@ -44,7 +45,8 @@ class Propagation:
         slope: float = 2.0,
         starts: int = 12,
         rounds: int = 1,
-        least_iou: float = 0.5,
+        least_iou: float = 0.72,
+        least_iou_several: float = 0.8,
         least_dice: float = 0.5,
         most_growth: float = 1.6,
         least_area: int = 12,
@@ -55,7 +57,8 @@ class Propagation:
         at_least(0, rounds=rounds)
         self.margin, self.slope, self.starts, self.rounds = margin, slope, starts, rounds
         self.least_area = least_area
-        self.least_iou, self.least_dice, self.most_growth = least_iou, least_dice, most_growth
+        self.least_iou, self.least_iou_several = least_iou, least_iou_several
+        self.least_dice, self.most_growth = least_dice, most_growth
 
     def __call__(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
         """Return the masks of a target by slice of the session's view."""
@@ -95,7 +98,7 @@ class Propagation:
             return found[k]
         near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
         mean = replace(found[k], logits=torch.stack(near).mean(0))
-        seed = self.seed(session, target, mean)
+        seed = self.seed(session, target, mean, k)
         return found[k] if seed is None else self.follow(session, k, mean, seed)
 
     def chain(
@@ -110,35 +113,41 @@ class Propagation:
 
         Args:
             session: of the volume.
-            target: whose box, if there is one, no prompt leaves.
+            target: whose box on a slice, where it is known, no prompt leaves.
             mask: on the slice before the first.
             slices: in their order.
             sure: the object is on all of them: only what has become too small ends the chain.
         """
+        first = mask.iou
         for k in slices:
-            seed = self.seed(session, target, mask)
+            seed = self.seed(session, target, mask, k)
             if seed is None:
                 return
             new = self.follow(session, k, mask, seed)
             now, before = new.logits > 0, mask.logits > 0
             if now.sum() < self.least_area:
                 return
-            if not sure and self.lost(new.iou, now, before):
+            several = target.limit(k) is not None
+            least = first * (self.least_iou_several if several else self.least_iou)
+            if not sure and (new.iou < least or self.lost(now, before)):
                 return
             yield k, new
             mask = new
 
-    def seed(self, session: VolumeSession, target: Target, mask: Mask) -> Seed | None:
-        """Return the widened box of a mask, inside the target's; None of an empty mask."""
-        box = box_of(session, mask)
+    def seed(self, session: VolumeSession, target: Target, mask: Mask, k: int) -> Seed | None:
+        """Return the widened box of a mask, inside the target's on slice ``k``; None if empty."""
+        box, limit = box_of(session, mask), target.limit(k)
         if box is None:
             return None
-        box = box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
-        if target.box is not None:
-            box = torch.cat(
-                [torch.maximum(box[:2], target.box[:2]), torch.minimum(box[2:], target.box[2:])]
-            )
+        box = self.widened(box)
+        if limit is not None:
+            limit = limit if target.box is not None else self.widened(limit)
+            box = torch.cat([torch.maximum(box[:2], limit[:2]), torch.minimum(box[2:], limit[2:])])
         return Seed(box)
+
+    def widened(self, box: Tensor) -> Tensor:
+        """Return a box with the margin about it."""
+        return box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
 
     def follow(self, session: VolumeSession, k: int, mask: Mask, seed: Seed) -> Mask:
         """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
@@ -157,11 +166,11 @@ class Propagation:
         logits = torch.where(near, logits, logits.clamp(max=-1))
         return Mask(mask.label, logits, (one.iou + other.iou) / 2)
 
-    def lost(self, iou: float, now: Tensor, before: Tensor) -> bool:
+    def lost(self, now: Tensor, before: Tensor) -> bool:
         """Tell whether a mask is no longer the object that it was on the slice before."""
         shared = 2 * (now & before).sum() / (now.sum() + before.sum())
         grown = now.sum() > self.most_growth * before.sum()
-        return bool(iou < self.least_iou or shared < self.least_dice or grown)
+        return bool(shared < self.least_dice or grown)
 
 
 def box_of(session: VolumeSession, mask: Mask) -> Tensor | None:

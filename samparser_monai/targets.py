@@ -52,6 +52,17 @@ class Target:
             return self.box
         return self.seeds[min(boxed, key=lambda n: abs(n - k))].box
 
+    def limit(self, k: int) -> Tensor | None:
+        """Return what the object covers at most on slice ``k``; None where that is not known.
+
+        Between two boxed slices it is the box between theirs, beyond the last one that one's own.
+        """
+        boxed = {n: seed.box for n, seed in sorted(self.seeds.items()) if seed.box is not None}
+        if self.box is not None or len(boxed) < 2:
+            return self.box
+        sides = torch.stack(list(boxed.values())).numpy().T
+        return torch.tensor([np.interp(k, list(boxed), side) for side in sides]).float()
+
     def on_its_slices(self) -> dict[int, Seed]:
         """Return its seeds, and its box on each other slice of its span."""
         span = range(self.span[0], self.span[1] + 1) if self.span else ()

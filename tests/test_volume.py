@@ -14,6 +14,7 @@ from torch import nn
 from samparser_monai.errors import InputError
 from samparser_monai.propagation import Propagation
 from samparser_monai.sam import backbone_named
+from samparser_monai.targets import Seed, Target
 from samparser_monai.volume import VolumeInferer, VolumeSession, plane_of
 
 Shape = tuple[int, int, int]
@@ -196,3 +197,14 @@ def test_unknown_plane_is_refused() -> None:
         VolumeInferer(backbone_named("tiny"), LABELS, plane="axal")
     with pytest.raises(InputError, match="did you mean 'coronal'"):
         VolumeSession(volume_of(ellipsoid()), Bright(), backbone_named("tiny"), LABELS, "coronl")
+
+
+def test_object_of_several_boxes_is_limited_by_them() -> None:
+    boxes = {2: [0.0, 10, 20, 30], 6: [4.0, 10, 20, 50]}
+    seeds = {k: Seed(torch.tensor(box)) for k, box in boxes.items()}
+    target = Target("liver", {4: Seed(points=torch.ones(1, 3)), **seeds})
+    for k, wanted in {0: boxes[2], 2: boxes[2], 3: [1, 10, 20, 35], 9: boxes[6]}.items():
+        assert target.limit(k).tolist() == wanted
+    assert Target("liver", {2: seeds[2]}).limit(2) is None
+    whole = Target("liver", seeds, box=torch.tensor([1.0, 2, 3, 4]))
+    assert whole.limit(4).tolist() == [1, 2, 3, 4]
