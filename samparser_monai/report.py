@@ -123,7 +123,7 @@ class BoxShifts:
 
 def write_comparison(
     output_dir: str | Path,
-    published: BoxShifts,
+    published: BoxShifts | None,
     tuned: BoxShifts,
     before: KeepPictures,
     after: KeepPictures,
@@ -133,13 +133,15 @@ def write_comparison(
     """Evaluate both models, write what tuning has changed, and print it.
 
     ``summary.json``, the metric's tables as ``*.csv``, its ``metrics`` also as JSON, and each kept
-    picture under ``overlays/``.
+    picture under ``overlays/``. Without the published model, whose figures are known already, the
+    tuned one alone, and no pictures.
     """
     folder = Path(output_dir)
     training = folder / "training.json"
     run = json.loads(training.read_text()) if training.exists() else {}
-    averages = {"published": published.run(), "tuned": tuned.run()}
-    both = {"published": published.metric, "tuned": tuned.metric}
+    runs = {"tuned": tuned} if published is None else {"published": published, "tuned": tuned}
+    averages = {model: shifts.run() for model, shifts in runs.items()}
+    both = {model: shifts.metric for model, shifts in runs.items()}
     sections = {model: metric.sections() for model, metric in both.items()}
     summary = {
         **{model: rounded(metric.summary()) for model, metric in both.items()},
@@ -161,12 +163,11 @@ def write_comparison(
             write_json(folder / "metrics.json", table.to_dict("records"))
     for index in before.kept:
         path = folder / "overlays" / f"{index:04d}.png"
-        outlines = [
-            published.metric.outlines(before.kept[index]),
-            tuned.metric.outlines(after.kept[index]),
-        ]
+        kept = {"published": before.kept[index], "tuned": after.kept[index]}
+        outlines = [metric.outlines(kept[model]) for model, metric in both.items()]
         draw_overlay(picture_of(dataset, index), outlines, path)
-    print(comparison_table(**both))
+    if published is not None:
+        print(comparison_table(**both))
     files = [*(f"{name}.csv" for name in tables["tuned"]), "overlays/"]
     print(f"written to {folder.resolve()}: summary.json, {', '.join(files)}")
 

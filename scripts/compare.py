@@ -2,30 +2,29 @@
 
     python scripts/compare.py [--scenario abdomen_ct] [--methods all|NAME ...]
         [--decoder tuned coefficients frozen] [--seeds 3] [--vary KEY=VALUE,VALUE ...]
-        [--study NAME] [--key value ...]
+        [--study NAME] [--jobs 1] [--key value ...]
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
 of their own, and a file results/STUDY/run_CELL.json. A study has the scenario's name unless it is
 given another. Cells that have their file are not run again, so a study goes on where it was ended.
-Other keys go to every cell, `--dataset_dir DIR` say.
+Every seed begins with SAM as published, which the others are measured against. No model is chosen
+by the pictures that judge it: each is that of the last epoch. `--jobs N` runs N cells at a time on
+their share of the cores. Other keys go to every cell, `--dataset_dir DIR` say.
 `python scripts/make_tables.py` makes the page and the pictures of it.
 """
 
 import argparse
 import itertools
 import json
-import platform
-import shutil
-import subprocess
+import os
 import sys
-import tempfile
-import time
-from importlib.metadata import version
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import torch
-from run import command, finished
+from cell import Cell, name_of, run_cell, with_published
+from run import ENVIRONMENT, command
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
@@ -33,11 +32,10 @@ from samparser_monai.report import write_json
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
 DECODERS = ("tuned", "coefficients", "frozen")
-PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")
 
 
-def cells(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return what distinguishes each cell of the grid.
+def cells(arguments: argparse.Namespace) -> list[Cell]:
+    """Return what distinguishes each cell of the grid, those of SAM as published first.
 
     Raises:
         InputError: an unknown method or decoder, or a varied key without values.
@@ -50,82 +48,60 @@ def cells(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for name in names:
             if name not in known:
                 raise unknown(what, name, known)
-    at_least(1, seeds=arguments.seeds)
+    at_least(1, seeds=arguments.seeds, jobs=arguments.jobs)
     varied = [choice.partition("=") for choice in arguments.vary]
     for key, _, values in varied:
         if not all(values.split(",")):
             raise InputError(f"--vary {key}: write KEY=VALUE,VALUE")
-    found = []
+    found = [published(seed) for seed in range(arguments.seeds)]
     for method, decoder, seed, *values in itertools.product(
         methods,
         arguments.decoder,
         range(arguments.seeds),
         *(values.split(",") for _, _, values in varied),
     ):
-        if method in ("zero_shot", "decoder_only") and decoder == "frozen":
-            decoder = "tuned"  # with a frozen decoder they are the same thing, or nothing
+        if method == "decoder_only" and decoder == "frozen":
+            decoder = "tuned"  # with a frozen decoder there is nothing to tune
         options = {key: value for (key, _, _), value in zip(varied, values, strict=True)}
-        if method == "zero_shot":
-            decoder, seed, options = "tuned", 0, {}
         cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
-        if cell not in found:
+        if method != "zero_shot" and cell not in found:
             found.append(cell)
     return found
 
 
-def name_of(cell: dict[str, Any]) -> str:
-    """Return a file name for a cell."""
-    options = [f"{key}={value}" for key, value in cell["options"].items()]
-    parts = [cell["method"], cell["decoder"], *options, f"seed={cell['seed']}"]
-    return "_".join(parts).replace("/", "-")
+def published(seed: int) -> Cell:
+    """Return the cell of SAM as published; a scenario may split its pictures by the seed."""
+    return {"method": "zero_shot", "decoder": "frozen", "seed": seed, "options": {}}
 
 
-def run_cell(cell: dict[str, Any], scenario: str, options: list[str]) -> dict[str, Any]:
-    """Train and evaluate one cell and return its result.
+def run_grid(
+    grid: list[Cell], folder: Path, scenario: str, options: list[str], jobs: int
+) -> Iterator[bool]:
+    """Run the cells that have no file yet and write it; yield for each whether it has one now.
 
-    Raises:
-        InputError: its command failed; the message ends with the command's own last line.
+    A cell has a process of its own, forked from one that has imported everything already.
     """
-    with tempfile.TemporaryDirectory(prefix="compare_") as folder:
-        output = Path(folder)
-        given = {
-            "method": cell["method"],
-            "decoder": cell["decoder"],
-            "seed": 2023 + cell["seed"],
-            **cell["options"],
-            "scenario": scenario,
-            "output_dir": output / "eval",
-            "ckpt_dir": output / "models",
-        }
-        parts = [part for key, value in given.items() for part in (f"--{key}", str(value))]
-        begun, peak = time.monotonic(), 0.0
-        for run_id in ("training", "evaluating"):
-            if run_id == "training" and cell["method"] == "zero_shot":
-                continue
-            log = output / "log.txt"
-            peak = max(peak, finished(command([run_id, *parts, *options], ignore=True), log))
-        taken = time.monotonic() - begun
-        summary = json.loads((output / "eval" / "summary.json").read_text())
-        rows = json.loads((output / "eval" / "metrics.json").read_text())
-    seconds = summary.get("seconds")
-    return {
-        **cell,
-        "scenario": scenario,
-        **summary,
-        "images_a_second": summary["steps"] / seconds if seconds else None,
-        "peak_memory_gb": peak,
-        "wall_seconds": taken,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "revision": _git("describe", "--always", "--dirty"),
-        "cases": rows,
-    }
-
-
-def _git(*arguments: str) -> str:
-    if shutil.which("git") is None:
-        return ""
-    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+    os.environ |= ENVIRONMENT
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["cell", "samparser_monai.data", "samparser_monai.methods"])
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    files = {name_of(cell): folder / f"run_{name_of(cell)}.json" for cell in grid}
+    missing = [cell for cell in grid if not files[name_of(cell)].exists()]
+    yield from [True] * (len(grid) - len(missing))
+    first = [cell for cell in missing if cell["method"] == "zero_shot"]
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        for part in (first, missing[len(first) :]):
+            futures = {pool.submit(run_cell, c, scenario, options, threads): c for c in part}
+            for future in as_completed(futures):
+                cell = futures[future]
+                try:
+                    result = future.result()
+                    start = files[name_of(published(cell["seed"]))]
+                    known = json.loads(start.read_text()) if part is not first else result
+                    write_json(files[name_of(cell)], with_published(result, known))
+                except Exception as error:  # the others go on
+                    tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
+                yield files[name_of(cell)].exists()
 
 
 def main() -> int:
@@ -139,9 +115,9 @@ def main() -> int:
     parser.add_argument("--decoder", nargs="+", default=["tuned"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--vary", nargs="+", default=[])
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("results"))
     arguments, options = parser.parse_known_args()
-    failed = 0
     try:
         grid = cells(arguments)
         study = arguments.study or arguments.scenario
@@ -153,20 +129,13 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    about = {"title": study, "facts": {}, "command": "python " + " ".join(sys.argv)}
     if not (folder / "about.json").exists():
-        write_json(folder / "about.json", about)
-    for cell in (bar := tqdm(grid, unit="cell")):
-        bar.set_description(name_of(cell))
-        file = folder / f"run_{name_of(cell)}.json"
-        if not file.exists():
-            try:
-                write_json(file, run_cell(cell, arguments.scenario, options))
-            except InputError as error:
-                tqdm.write(f"error: {error}", file=sys.stderr)
-                failed += 1
-    print(f"{len(grid) - failed} of {len(grid)} cells in {folder}; now scripts/make_tables.py")
-    return int(failed > 0)
+        given = "python " + " ".join(sys.argv)
+        write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
+    runs = run_grid(grid, folder, arguments.scenario, options, arguments.jobs)
+    done = sum(tqdm(runs, total=len(grid), unit="cell", desc=study))
+    print(f"{done} of {len(grid)} cells in {folder}; now scripts/make_tables.py")
+    return int(done < len(grid))
 
 
 if __name__ == "__main__":

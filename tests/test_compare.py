@@ -14,6 +14,7 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     command += ["--methods", "decoder_only", "coefficients", "--decoder", "frozen", "--seeds", "1"]
     command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "1"]
     command += ["--min_area", "20", "--min_volume", "100", "--cache_dir", str(tmp_path / "cache")]
+    command += ["--jobs", "2"]
     done = tmp_path / "abdomen_ct" / "run_decoder_only_tuned_seed=0.json"
     done.parent.mkdir()
     done.write_text("{}")
@@ -22,7 +23,10 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     result = read_json(tmp_path / "abdomen_ct" / "run_coefficients_frozen_seed=0.json")
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
     assert result["steps"] == 12 and result["images_a_second"] > 0
-    assert {row["model"] for row in result["cases"]} == {"published", "tuned"}
+    published = read_json(tmp_path / "abdomen_ct" / "run_zero_shot_frozen_seed=0.json")
+    assert result["published"] == published["tuned"] == published["published"]
+    assert result["volumes"]["published"] == published["volumes"]["tuned"]
+    assert {row["model"] for row in result["cases"]} == {"tuned"}
 
 
 @pytest.mark.parametrize(

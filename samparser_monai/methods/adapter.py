@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from samparser_monai.errors import InputError
 from samparser_monai.methods.attention import attentions
 from samparser_monai.methods.parts import Decoder, Sam, seeded, start
+from samparser_monai.methods.prefixes import before_attention
 from samparser_monai.spectrum import Step
 
 
@@ -52,6 +53,7 @@ def adapter(
         raise InputError(f"width must be at least 1, not {width}")
     layers = attentions(sam.image_encoder)
     start(sam, "adapter", decoder, step, width=width)
+    sam.split = before_attention(sam.image_encoder)
     with seeded(seed):
         for layer in layers:
             bottleneck = Bottleneck(layer.proj.out_features, width).to(layer.proj.weight)

@@ -1,7 +1,7 @@
 """An ablation of the paper: tune the bases, and leave the coefficients as SAM learned them."""
 
 from samparser_monai.methods.parts import Decoder, Sam, start
-from samparser_monai.methods.prefixes import TRUNK
+from samparser_monai.methods.prefixes import TRUNK, before_attention
 from samparser_monai.methods.spaces import Space, encoder_layers, tune_spectrum
 from samparser_monai.spectrum import Step
 
@@ -22,5 +22,5 @@ def bases(
     layers = encoder_layers(sam.image_encoder, space)
     start(sam, "bases", decoder, step, space=space)
     tune_spectrum(layers, ("u", "vh"), step)
-    sam.split = TRUNK if space == "neck" else None
+    sam.split = TRUNK if space == "neck" else before_attention(sam.image_encoder)
     return sam

@@ -1,7 +1,7 @@
 """An ablation of the paper: tune bases and coefficients, the upper bound of its Table 2."""
 
 from samparser_monai.methods.parts import Decoder, Sam, start
-from samparser_monai.methods.prefixes import TRUNK
+from samparser_monai.methods.prefixes import TRUNK, before_attention
 from samparser_monai.methods.spaces import Space, encoder_layers, tune_spectrum
 from samparser_monai.spectrum import Step
 
@@ -20,5 +20,5 @@ def bases_and_coefficients(
     layers = encoder_layers(sam.image_encoder, space)
     start(sam, "bases_and_coefficients", decoder, step, space=space)
     tune_spectrum(layers, ("u", "step", "vh"), step)
-    sam.split = TRUNK if space == "neck" else None
+    sam.split = TRUNK if space == "neck" else before_attention(sam.image_encoder)
     return sam

@@ -1,7 +1,7 @@
 """SAM-PARSER: tune the coefficients of the neck's convolutions, 512 numbers."""
 
 from samparser_monai.methods.parts import Decoder, Sam, start
-from samparser_monai.methods.prefixes import PROJECTION
+from samparser_monai.methods.prefixes import PROJECTION, before_attention
 from samparser_monai.methods.spaces import Space, encoder_layers, tune_spectrum
 from samparser_monai.spectrum import Step
 
@@ -24,5 +24,5 @@ def coefficients(
     layers = encoder_layers(sam.image_encoder, space)
     start(sam, "coefficients", decoder, step, space=space)
     tune_spectrum(layers, ("step",), step)
-    sam.split = PROJECTION if space == "neck" else None
+    sam.split = PROJECTION if space == "neck" else before_attention(sam.image_encoder)
     return sam

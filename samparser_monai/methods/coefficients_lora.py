@@ -3,6 +3,7 @@
 from samparser_monai.methods.attention import attentions, check_rank
 from samparser_monai.methods.lora import add_lora
 from samparser_monai.methods.parts import Decoder, Sam, start
+from samparser_monai.methods.prefixes import before_attention
 from samparser_monai.methods.spaces import encoder_layers, tune_spectrum
 from samparser_monai.spectrum import Step
 
@@ -28,6 +29,7 @@ def coefficients_lora(
     layers = attentions(sam.image_encoder)
     check_rank(rank, layers)
     start(sam, "coefficients_lora", decoder, step, rank=rank, alpha=alpha)
+    sam.split = before_attention(sam.image_encoder)
     tune_spectrum(encoder_layers(sam.image_encoder, "neck"), ("step",), step)
     add_lora(layers, rank, alpha, seed)
     return sam

@@ -7,6 +7,7 @@ from torch.nn.utils import parametrize
 
 from samparser_monai.methods.attention import attentions, check_rank, qkv_rows
 from samparser_monai.methods.parts import Decoder, Sam, seeded, start
+from samparser_monai.methods.prefixes import before_attention
 from samparser_monai.spectrum import Step
 
 
@@ -75,6 +76,7 @@ def fact(
     layers = attentions(sam.image_encoder)
     check_rank(rank, layers)
     start(sam, "fact", decoder, step, rank=rank, scale=scale)
+    sam.split = before_attention(sam.image_encoder)
     shared: dict[int, Factors] = {}
     with seeded(seed):
         for layer in layers:

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 
 from samparser_monai.methods.attention import attentions, check_rank, qkv_rows
 from samparser_monai.methods.parts import Decoder, Sam, seeded, start
+from samparser_monai.methods.prefixes import before_attention
 from samparser_monai.spectrum import Step
 
 
@@ -60,6 +61,7 @@ def lora(
     layers = attentions(sam.image_encoder)
     check_rank(rank, layers)
     start(sam, "lora", decoder, step, rank=rank, alpha=alpha)
+    sam.split = before_attention(sam.image_encoder)
     add_lora(layers, rank, alpha, seed)
     return sam
 

@@ -45,6 +45,14 @@ def _from_projection(encoder: Any, features: Tensor) -> Tensor:
     return last_norm(combine(second, project(second, x)))
 
 
+def _stem(encoder: Any, image: Tensor) -> Tensor:
+    return encoder.stem(image)
+
+
+def _from_stem(encoder: Any, features: Tensor) -> Tensor:
+    return encoder.neck(encoder.blocks(features))
+
+
 EMBEDDING = Split("embedding", _embedding, _identity)
 """Nothing of the encoder is tuned: Bx256x64x64."""
 
@@ -53,3 +61,11 @@ TRUNK = Split("trunk", _trunk, _neck)
 
 PROJECTION = Split("projection", _projection, _from_projection)
 """Only the neck's coefficients are: Vh of its first convolution is frozen too, Bx256x64x64."""
+
+STEM = Split("stem", _stem, _from_stem)
+"""The attention layers are, of a TinyViT: Bx64x256x256."""
+
+
+def before_attention(encoder: Any) -> Split | None:
+    """Return where an encoder is cut whose attention is tuned; a ViT begins with it."""
+    return STEM if hasattr(encoder, "stem") else None

@@ -50,7 +50,15 @@ class TinyViTEncoder(TinyVit):
 
     def trunk(self, image: Tensor) -> Tensor:
         """Return Bx320x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""
-        features = self.forward_features(image.contiguous(memory_format=self.memory_format))
+        return self.blocks(self.stem(image))
+
+    def stem(self, image: Tensor) -> Tensor:
+        """Return Bx64x(H/4)x(W/4), what the convolutions before the first attention give."""
+        return self.stages[0](self.patch_embed(image.contiguous(memory_format=self.memory_format)))
+
+    def blocks(self, features: Tensor) -> Tensor:
+        """Return what the trunk makes of the stem's output."""
+        features = self.stages[1:](features.contiguous(memory_format=self.memory_format))
         # timm keeps the gathered attention biases for the next pass in eval mode, where the encoder
         # always is. They would be stale once the biases are tuned.
         for module in self.modules():
