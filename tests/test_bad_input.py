@@ -203,7 +203,15 @@ BEFORE_READING: dict[str, tuple[Spoil, str]] = {
     "epochs 0": (with_options(epochs=0), "epochs must be a whole number of at least 1, not 0"),
     "epochs -3": (with_options(epochs=-3), "epochs must be a whole number of at least 1, not -3"),
     "epochs 2.5": (with_options(epochs=2.5), "epochs must be a whole number .* not 2.5"),
-    "val_interval 0": (with_options(val_interval=0), "val_interval must be .*at least 1, not 0"),
+    "val_interval -1": (with_options(val_interval=-1), "val_interval must be .*at least 0, not -1"),
+    "patience without validation": (
+        with_options(patience=2, val_interval=0),
+        "val_interval must be .*at least 1, not 0",
+    ),
+    "decoder_coefficient_rate 0": (
+        with_options(decoder_coefficient_rate=0.0),
+        "decoder_coefficient_rate must be above 0, not 0",
+    ),
     "batch_size 0": (with_options(batch_size=0), "batch_size must be .*at least 1, not 0"),
     "patience -1": (with_options(patience=-1), "patience must be .*at least 0, not -1"),
     "min_area -1": (with_options(min_area=-1), "min_area must be .*at least 0, not -1"),

@@ -89,6 +89,21 @@ def test_every_method_trains_through_its_overlay(
     assert (tmp_path / "models" / "model.pt").exists()
 
 
+def test_without_validation_the_last_epoch_is_kept(
+    dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    flow = run(
+        *("train", "train"),
+        run_id="training",
+        **overrides | {"val_interval": 0, "dataset_dir": str(dataset)},
+    )
+    last = flow.parser.get_parsed_content("network").state_dict()
+    for name, tensor in weights(tmp_path / "models" / "model.pt").items():
+        torch.testing.assert_close(tensor, last[name], rtol=0, atol=0)
+    assert (tmp_path / "models" / "tuned.safetensors").exists()
+    assert all("dsc" not in row for row in read_json(tmp_path / "eval" / "training.json")["epochs"])
+
+
 def command(folder: Path, dataset: Path, *more: str) -> list[str]:
     options = {
         "bundle_root": folder,
