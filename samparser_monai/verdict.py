@@ -101,7 +101,8 @@ def gains(
     """Return seed -> gain over SAM as published; the best run of a seed that has several."""
     found: dict[Any, float] = {}
     for cell in cells:
-        same = all(cell.get(key, value) == value for key, value in options.items())
+        known = {**cell, **cell.get("options", {})}
+        same = all(known.get(key, value) == value for key, value in options.items())
         if cell["method"] == method and same:
             gain = cell["tuned"]["mean"] - cell["published"]["mean"]
             found[cell["seed"]] = max(gain, found.get(cell["seed"], gain))

@@ -34,6 +34,7 @@ def counts() -> dict[str, dict[str, int]]:
         ("coefficients@both", 37_376, DECODER),
         ("bases", 917_504, DECODER),  # 896.0 K, printed 888.7
         ("bases_and_coefficients", 918_016, DECODER),
+        ("norms", 1_024, DECODER),
         ("lora", 147_456, DECODER),  # +144 K
         ("fact", 14_592, DECODER),  # +14.25 K, printed 14.3
         ("coefficients_lora", 147_968, DECODER),

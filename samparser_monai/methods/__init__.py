@@ -14,6 +14,7 @@ from samparser_monai.methods.decoder_only import decoder_only
 from samparser_monai.methods.fact import fact
 from samparser_monai.methods.full import full
 from samparser_monai.methods.lora import lora
+from samparser_monai.methods.norms import norms
 from samparser_monai.methods.rates import parameter_groups
 from samparser_monai.methods.zero_shot import zero_shot
 
@@ -29,6 +30,7 @@ __all__ = [
     "fact",
     "full",
     "lora",
+    "norms",
     "parameter_groups",
     "zero_shot",
 ]

@@ -16,6 +16,7 @@ from samparser_monai.methods.decoder_only import decoder_only
 from samparser_monai.methods.fact import fact
 from samparser_monai.methods.full import full
 from samparser_monai.methods.lora import lora
+from samparser_monai.methods.norms import norms
 from samparser_monai.methods.zero_shot import zero_shot
 
 VARIANTS: dict[str, Callable[[Any], Any]] = {
@@ -33,6 +34,7 @@ VARIANTS: dict[str, Callable[[Any], Any]] = {
     "bases_and_coefficients": bases_and_coefficients,
     "bases_and_coefficients@transformer": partial(bases_and_coefficients, space="transformer"),
     "bases_and_coefficients@both": partial(bases_and_coefficients, space="both"),
+    "norms": norms,
     "fact": fact,
     "lora": lora,
     "coefficients_lora": coefficients_lora,
