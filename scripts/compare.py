@@ -32,6 +32,11 @@ from samparser_monai.report import write_json
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
 DECODERS = ("tuned", "coefficients", "frozen")
+TRAINING = {
+    *("coefficient_rate", "decoder_coefficient_rate", "decoder_rate", "encoder_rate", "step"),
+    *("space", "epochs", "train_size", "batch_size", "max_instances", "focal", "weight_decay"),
+}
+"""Keys that SAM as published does not depend on; any other that is varied gives it other cells."""
 
 
 def cells(arguments: argparse.Namespace) -> list[Cell]:
@@ -53,7 +58,7 @@ def cells(arguments: argparse.Namespace) -> list[Cell]:
     for key, _, values in varied:
         if not all(values.split(",")):
             raise InputError(f"--vary {key}: write KEY=VALUE,VALUE")
-    found = [published(seed) for seed in range(arguments.seeds)]
+    found: list[Cell] = []
     for method, decoder, seed, *values in itertools.product(
         methods,
         arguments.decoder,
@@ -64,14 +69,23 @@ def cells(arguments: argparse.Namespace) -> list[Cell]:
             decoder = "tuned"  # with a frozen decoder there is nothing to tune
         options = {key: value for (key, _, _), value in zip(varied, values, strict=True)}
         cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
-        if method != "zero_shot" and cell not in found:
+        if method == "zero_shot":
+            cell = published(cell)
+        if cell not in found:
             found.append(cell)
-    return found
+    first = [published(cell) for cell in found]
+    return [cell for n, cell in enumerate(first) if cell not in first[:n]] + [
+        cell for cell in found if cell not in first
+    ]
 
 
-def published(seed: int) -> Cell:
-    """Return the cell of SAM as published; a scenario may split its pictures by the seed."""
-    return {"method": "zero_shot", "decoder": "frozen", "seed": seed, "options": {}}
+def published(cell: Cell) -> Cell:
+    """Return the cell of SAM as published that another is measured against.
+
+    It has the other's seed, by which a scenario may split its pictures.
+    """
+    options = {key: value for key, value in cell["options"].items() if key not in TRAINING}
+    return {"method": "zero_shot", "decoder": "frozen", "seed": cell["seed"], "options": options}
 
 
 def run_grid(
@@ -89,19 +103,22 @@ def run_grid(
     missing = [cell for cell in grid if not files[name_of(cell)].exists()]
     yield from [True] * (len(grid) - len(missing))
     first = [cell for cell in missing if cell["method"] == "zero_shot"]
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
+    try:
         for part in (first, missing[len(first) :]):
             futures = {pool.submit(run_cell, c, scenario, options, threads): c for c in part}
             for future in as_completed(futures):
                 cell = futures[future]
                 try:
                     result = future.result()
-                    start = files[name_of(published(cell["seed"]))]
+                    start = files[name_of(published(cell))]
                     known = json.loads(start.read_text()) if part is not first else result
                     write_json(files[name_of(cell)], with_published(result, known))
                 except Exception as error:  # the others go on
                     tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
                 yield files[name_of(cell)].exists()
+    finally:
+        pool.shutdown(cancel_futures=True)  # where it is interrupted: those that have not begun
 
 
 def main() -> int:
@@ -133,7 +150,11 @@ def main() -> int:
         given = "python " + " ".join(sys.argv)
         write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
     runs = run_grid(grid, folder, arguments.scenario, options, arguments.jobs)
-    done = sum(tqdm(runs, total=len(grid), unit="cell", desc=study))
+    try:
+        done = sum(tqdm(runs, total=len(grid), unit="cell", desc=study))
+    except KeyboardInterrupt:
+        print(f"interrupted: the cells that are finished stay in {folder}", file=sys.stderr)
+        return 130
     print(f"{done} of {len(grid)} cells in {folder}; now scripts/make_tables.py")
     return int(done < len(grid))
 

@@ -1,5 +1,6 @@
 """The harness: a result file to a cell, and cells that have one are not run again."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,13 @@ def test_bad_arguments_are_told_before_anything_runs(
     monkeypatch.setattr(sys, "argv", given)
     assert compare.main() == 2
     assert message in capsys.readouterr().err
+
+
+def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:
+    given = argparse.Namespace(methods=["lora"], decoder=["tuned", "frozen"], seeds=2, jobs=1)
+    given.vary = ["epochs=1,2", "backbone=tiny,vit_b"]
+    grid = compare.cells(given)
+    first = [cell for cell in grid if cell["method"] == "zero_shot"]
+    assert grid[: len(first)] == first and len(first) == 2 * 2  # seeds x backbones
+    assert len(grid) - len(first) == 2 * 2 * 2 * 2
+    assert all(compare.published(cell) in first for cell in grid)
