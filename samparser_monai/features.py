@@ -179,13 +179,13 @@ class FeatureCache:
 
 
 def prefix_hash(network: SamNetwork) -> str:
-    """Return a hash of the cut and of all the encoder's numbers that are not tuned."""
+    """Return a hash of the cut and of all the numbers that it reads and that are not tuned."""
     assert network.split is not None
     digest = hashlib.sha256(network.split.name.encode())
     tuned = {id(p) for p in network.image_encoder.parameters() if p.requires_grad}
     state: Mapping[str, Tensor] = network.image_encoder.state_dict(keep_vars=True)
     for name, tensor in state.items():
-        if id(tensor) not in tuned:
+        if id(tensor) not in tuned and name.startswith(network.split.reads):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -229,6 +229,11 @@ def test_split_is_the_encoder(case: Case, image: Tensor) -> None:
     features = network.features(image)
     move(network)
     exactly(network.features(image), features)  # the prefix is frozen
+    changed = copy.deepcopy(network)
+    for name, tensor in changed.image_encoder.state_dict().items():
+        if not name.startswith(network.split.reads) and tensor.is_floating_point():
+            tensor.mul_(2)
+    exactly(changed.features(image), features)  # and reads what it says
     # sums in another order: rounding
     assert_close(network.embed(features), network.image_encoder(image), rtol=1e-5, atol=1e-5)
 

@@ -10,11 +10,15 @@ from samparser_monai.spectrum import combine, project
 
 
 class Split(NamedTuple):
-    """The two halves of an image encoder; suffix(prefix(image)) is the encoder's output."""
+    """The two halves of an image encoder; suffix(prefix(image)) is the encoder's output.
+
+    The prefix depends on no tensor of the encoder but those whose names begin as ``reads`` says.
+    """
 
     name: str
     prefix: Callable[[Any, Tensor], Tensor]
     suffix: Callable[[Any, Tensor], Tensor]
+    reads: tuple[str, ...] = ("",)
 
 
 def _embedding(encoder: Any, image: Tensor) -> Tensor:
@@ -62,7 +66,7 @@ TRUNK = Split("trunk", _trunk, _neck)
 PROJECTION = Split("projection", _projection, _from_projection)
 """Only the neck's coefficients are: Vh of its first convolution is frozen too, Bx256x64x64."""
 
-STEM = Split("stem", _stem, _from_stem)
+STEM = Split("stem", _stem, _from_stem, ("patch_embed.", "stages.0."))
 """The attention layers are, of a TinyViT: Bx64x256x256."""
 
 

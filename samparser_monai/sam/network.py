@@ -16,11 +16,13 @@ class Split(Protocol):
         name: of the tensor at the cut.
         prefix: (encoder, image) -> features; never needs a gradient.
         suffix: (encoder, features) -> embedding.
+        reads: how the names of the encoder's tensors begin that the prefix depends on.
     """
 
     name: str
     prefix: Callable[[nn.Module, Tensor], Tensor]
     suffix: Callable[[nn.Module, Tensor], Tensor]
+    reads: tuple[str, ...]
 
 
 class SamNetwork(nn.Module):

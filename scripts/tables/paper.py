@@ -1,6 +1,7 @@
 """The paper's tables as the harness fills them, the printed figures beside: docs/paper.md."""
 
 import json
+import statistics
 from functools import partial
 
 from samparser_monai.methods import count_variants
@@ -57,6 +58,8 @@ def page() -> str:
             costs(),
             "\n## Table 5: radar\n\nThe paper's is SSDD; ours has its ships in HRSID.\n",
             methods(RADAR, len(SETS)),
+            "\n## Do the signs hold?\n\nCoefficients less LoRA, the decoder tuned in both.\n",
+            signs(),
             "",
         ]
     )
@@ -103,6 +106,22 @@ def methods(sets: dict[str, str], first: int) -> str:
     return markdown(columns, lines)
 
 
+def signs() -> str:
+    """Return the table of how the coefficients compare with LoRA, printed and here."""
+    printed = zip(*(ROWS[n][2] for n in ("coefficients, SAM-PARSER", "LoRA")), strict=True)
+    lines = []
+    for (study, name), (own, lora) in zip({**SETS, **RADAR}.items(), printed, strict=True):
+        ours = chosen(study, "coefficients", "tuned", {})
+        over = differences(ours, chosen(study, "lora", "tuned", {}))
+        if over:
+            mean = statistics.mean(over)
+            clear = len(over) > 1 and abs(mean) > statistics.stdev(over)
+            same = "yes" if mean * (own - lora) > 0 else "no"
+            told = same if clear else f"{same}, within one standard deviation of none"
+            lines.append([name, f"{own - lora:+.1f}", figure(over, sign="+"), told])
+    return markdown(["set", "printed", "here", "the same sign"], lines)
+
+
 COSTS = """Trained numbers of ViT-B beside the decoder's (K = 1 024), and pictures a second in
 training as a share of what the decoder alone reaches: printed from the paper's GPU, ours from
 `results/benchmarks/training_vit_b.json` on two CPU cores with one box, where a method that has a
@@ -118,6 +137,6 @@ def costs() -> str:
     lines = []
     for method, fps in SPEED.items():
         ours = seconds["decoder_only"] / seconds[method]
-        numbers = [f"{counts[method]['encoder'] / 1024:.1f}", f"{PAPER[method][0]}"]
+        numbers = [f"{counts[method]['encoder'] / 1024:.2f}", f"{PAPER[method][0]}"]
         lines.append([method, *numbers, f"{ours:.2f}", f"{fps / SPEED['decoder_only']:.2f}"])
     return markdown(["method", "K", "printed", "speed", "printed speed"], lines)

@@ -27,9 +27,9 @@ def name_of(run: Run) -> str:
     """Return what a run trains, in words."""
     if "name" in run:
         return run["name"]
-    if run["method"] == "zero_shot":
-        return "nothing"
     options = [f"{key} {value}" for key, value in run["options"].items()]
+    if run["method"] == "zero_shot":
+        return ", ".join(["nothing", *options])
     return ", ".join([run["method"], f"decoder {run['decoder']}", *options])
 
 

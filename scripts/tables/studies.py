@@ -27,8 +27,9 @@ COSTS = {"images_a_second": "images a second", "peak_memory_gb": "peak memory, G
 
 
 def studies() -> list[Path]:
-    """Return the folders of the studies."""
-    return [path.parent for path in sorted(ROOT.glob("results/*/about.json"))]
+    """Return the folders of the studies, but for those that have a page of their own."""
+    abouts = sorted(ROOT.glob("results/*/about.json"))
+    return [path.parent for path in abouts if "page" not in json.loads(path.read_text())]
 
 
 def section_of(folder: Path) -> str:
@@ -54,7 +55,7 @@ def table_of(groups: Groups) -> str:
     columns = ["what trains", "seeds", "numbers", *measures]
     columns += ["over decoder only", *map(COSTS.get, costs)]
     rows = []
-    if "nothing" not in groups:
+    if not any(name.startswith("nothing") for name in groups):
         published = [figure([_value(first, "published", at)]) for at in measures.values()]
         empty = [""] * (1 + len(costs))
         rows.append(["nothing (SAM as published)", "", "0", *published, *empty])
