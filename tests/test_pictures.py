@@ -287,7 +287,7 @@ def test_missing_pictures_are_skipped_on_demand(
         ({"images": "/nowhere"}, "images='/nowhere' is no folder"),
         ({"mask_kind": "colour"}, "unknown mask_kind 'colour'"),
         ({"share": 1.0}, "train_share must be between 0 and 1"),
-        ({"min_area": 9999}, "0 pictures with instances"),
+        ({"min_area": 9999}, "0 pictures show an instance"),
         ({"mask_kind": "class", "classes": {"a": [1, 2]}}, "classes: .1, 2. must be"),
     ],
 )

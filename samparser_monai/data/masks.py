@@ -7,7 +7,7 @@ import numpy as np
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, at_least
 
 Rle = dict[str, Any]
 """Run lengths along the columns: ``size`` [H, W] and ``counts``, compressed."""
@@ -20,6 +20,7 @@ def rle_of(mask: np.ndarray) -> Rle:
 
 def components(mask: np.ndarray, min_area: int = 1) -> list[Rle]:
     """Return the connected components (8 neighbours) of a mask of at least ``min_area`` pixels."""
+    at_least(0, min_area=min_area)
     parts, count = ndimage.label(mask.T, structure=np.ones((3, 3)))  # run lengths go by columns
     areas = np.bincount(parts.ravel(), minlength=count + 1)
     return [rle_of((parts == n).T) for n in range(1, count + 1) if areas[n] >= min_area]
@@ -60,7 +61,7 @@ def _checked_polygon(polygon: Any, size: tuple[int, int]) -> list[float]:
 
 def _checked_rle(rle: Rle, size: tuple[int, int]) -> Rle:
     counts = rle.get("counts")
-    if list(rle.get("size", [])) != list(size):
+    if rle.get("size") != list(size):
         raise InputError(f"an RLE of size {rle.get('size')} in a picture of {list(size)}")
     try:
         lengths = counts if isinstance(counts, list) else list(_lengths(counts))
