@@ -1,6 +1,6 @@
 """Masks of instances as COCO's run lengths: what polygons, label pictures and RLE come down to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,25 @@ def boxes_of_rles(rles: Sequence[Rle]) -> np.ndarray:
     """Return the tight XYXY boxes (Nx4, float32, corners included) of non-empty masks."""
     x, y, width, height = np.asarray(coco.toBbox(list(rles)), dtype=np.float32).T
     return np.stack([x, y, x + width - 1, y + height - 1], axis=1)
+
+
+def masks_of(item: Mapping[Hashable, Any]) -> np.ndarray:
+    """Return the masks of an item's ``annotations``, and of what is ``ignored``, as NxHxW."""
+    rles = [annotation["rle"] for annotation in item["annotations"]]
+    rles += [item["ignored"]] if "ignored" in item else []
+    return np.moveaxis(coco.decode(rles), -1, 0)
+
+
+def remasked(item: Mapping[Hashable, Any], masks: np.ndarray) -> dict[Hashable, Any]:
+    """Return the item whose ``annotations`` and ``ignored`` have become these masks (NxHxW).
+
+    Instances that are not in sight any more are left out.
+    """
+    rles = [rle_of(mask) for mask in masks]
+    ignored: dict[Hashable, Any] = {"ignored": rles.pop()} if "ignored" in item else {}
+    pairs = zip(item["annotations"], rles, strict=True)
+    kept = [{**annotation, "rle": rle} for annotation, rle in pairs if coco.area(rle)]
+    return {**item, **ignored, "annotations": kept}
 
 
 def rle_of_segmentation(segmentation: Any, size: tuple[int, int]) -> Rle:
