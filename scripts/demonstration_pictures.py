@@ -1,6 +1,6 @@
 """The pictures of docs/scenarios: small data sets in the true layouts, trained on, looked at.
 
-    python scripts/demonstration_pictures.py [SCENARIO ...] [--key value ...]
+    python scripts/demonstration_pictures.py [SCENARIO ...] [--epochs 3 --key value ...]
 
 coco and voc show photographs of scikit-image outlined by hand, the others synthetic pictures:
 demonstrations of the way from files to a picture, no results.
@@ -30,8 +30,9 @@ def make(scenario: str, options: list[str]) -> Path:
         for run_id in ("training", "evaluating"):
             finished(command([run_id, *given], ignore=True), folder / "log.txt")
         overlay = next((folder / "eval" / "overlays").glob("*.png"))
+        small = Image.open(overlay).convert("RGB").quantize(128, dither=Image.Dither.NONE)
         with replacing(FOLDER / f"{scenario}.png") as temporary:
-            Image.open(overlay).convert("RGB").quantize(192).save(temporary, optimize=True)
+            small.save(temporary, optimize=True)
     return FOLDER / f"{scenario}.png"
 
 
