@@ -30,9 +30,10 @@ def make(scenario: str, options: list[str]) -> Path:
         for run_id in ("training", "evaluating"):
             finished(command([run_id, *given], ignore=True), folder / "log.txt")
         overlay = next((folder / "eval" / "overlays").glob("*.png"))
-        small = Image.open(overlay).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        picture = Image.open(overlay).convert("RGB")
+        picture.thumbnail((720, 720))
         with replacing(FOLDER / f"{scenario}.png") as temporary:
-            small.save(temporary, optimize=True)
+            picture.quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
     return FOLDER / f"{scenario}.png"
 
 
