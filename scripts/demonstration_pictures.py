@@ -33,7 +33,7 @@ def make(scenario: str, options: list[str]) -> Path:
         picture = Image.open(overlay).convert("RGB")
         picture.thumbnail((720, 720))
         with replacing(FOLDER / f"{scenario}.png") as temporary:
-            picture.quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
+            picture.quantize(200, Image.Quantize.MAXCOVERAGE).save(temporary, optimize=True)
     return FOLDER / f"{scenario}.png"
 
 
