@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -52,11 +53,18 @@ def writable(argument: str, folder: str | Path) -> Path:
 
 
 def root_cause(error: BaseException) -> InputError | None:
-    """Return the InputError at the bottom of a chain of exceptions, if there is one."""
+    """Return the InputError at the bottom of a chain of exceptions, if there is one.
+
+    Of what went wrong in a loader's process the text is all that there is.
+    """
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError):
+    while cause is not None:
+        if sent := re.search(r"errors\.InputError: (.+)", str(cause)):
+            return InputError(sent[1])
+        if isinstance(cause, InputError):
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return cause
+    return None
 
 
 def one_line() -> None:

@@ -1,16 +1,15 @@
-"""Instances of pictures of any size: large ones are cut, what a cut has split is joined again."""
+"""Instances of pictures of any size: large ones are cut, but never through an instance."""
 
 import json
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from monai.data.utils import dense_patch_slices
-from monai.inferers import AvgMerger, Inferer
+from monai.inferers import Inferer
 from monai.transforms import Transform
 from PIL import Image
 from pycocotools import mask as coco
@@ -23,6 +22,9 @@ from samparser_monai.files import replacing
 from samparser_monai.inferers import decode_in_portions
 from samparser_monai.prompts import frame_scale, from_frame, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
+
+MARGIN = 1.25
+"""Length of a window that was made for an instance, in lengths of its box."""
 
 Window = tuple[int, int]
 """First pixel along an axis, and the one behind the last."""
@@ -52,25 +54,26 @@ def windows(side: int, tile: int, overlap: float) -> list[Window]:
     return [(int(s.start), int(s.stop)) for (s,) in dense_patch_slices((side,), (tile,), (step,))]
 
 
-def covering(cuts: Sequence[Window], first: float, last: float) -> list[Window]:
-    """Return the one window with the pixels from first to last nearest its middle; else several.
+def holding(cuts: Sequence[Window], first: float, last: float) -> Window:
+    """Return the window with the pixels from first to last nearest its middle.
 
-    What fits into no single window is covered by as few as possible.
+    What fits into none gets a window of its own: of their length, or of 1.25 times its own.
     """
     whole = [w for w in cuts if w[0] <= first and last < w[1]]
     if whole:
-        return [min(whole, key=lambda w: abs(w[0] + w[1] - 1 - first - last))]
-    found = [max(w for w in cuts if w[0] <= first)]
-    while found[-1][1] <= last:
-        found.append(max(w for w in cuts if w[0] <= found[-1][1]))
-    return found
+        return min(whole, key=lambda w: abs(w[0] + w[1] - 1 - first - last))
+    side = cuts[-1][1]
+    length = min(max(cuts[0][1], int(MARGIN * (last - first)) + 2), side)
+    low = min(max(int((first + last + 1 - length) / 2), 0), side - length)
+    return low, low + length
 
 
 class TiledBoxInferer(Inferer):
     """Segment the instances that boxes ask for in pictures of any size.
 
     A picture whose longest side is over ``tile`` is cut. An instance is segmented in the tile that
-    has its box, or, where the box fits into none, in several, whose logits are averaged.
+    has its box, or, where the box fits into none, in one of its own, see holding: parts of an
+    object from several tiles would not agree about what belongs to it.
 
     Args:
         frame: the backbone, which knows the model's frame.
@@ -110,23 +113,20 @@ class TiledBoxInferer(Inferer):
         asked: dict[Tile, list[int]] = defaultdict(list)
         cuts = [windows(side, self.tile, self.overlap) for side in size]
         for n, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
-            for tile in product(covering(cuts[0], y0, y1), covering(cuts[1], x0, x1)):
-                asked[Tile(*tile)].append(n)
-        parts: dict[int, list[tuple[Tile, Tensor, float]]] = defaultdict(list)
+            asked[Tile(holding(cuts[0], y0, y1), holding(cuts[1], x0, x1))].append(n)
+        found: dict[int, dict[str, Any]] = {}
         for tile, numbers in tqdm(asked.items(), "tiles", leave=False, disable=len(asked) < 2):
             logits, scores = self._segment_tile(picture, tile, boxes[numbers], network)
             for n, one, score in zip(numbers, logits, scores, strict=True):
-                parts[n].append((tile, one, float(score)))
-        return [self._join(parts[n], size) for n in range(len(boxes))]
+                found[n] = {"rle": self._placed(one, tile, size), "score": float(score)}
+        return [found[n] for n in range(len(boxes))]
 
     def _segment_tile(
         self, picture: Tensor, tile: Tile, boxes: Tensor, network: SamNetwork
     ) -> tuple[Tensor, Tensor]:
-        """Return the low-resolution logits and predicted IoU for the parts of boxes in a tile."""
+        """Return the low-resolution logits and predicted IoU of the boxes in a tile."""
         pixels = picture[:, slice(*tile.rows), slice(*tile.columns)].cpu()
-        height, width = tile.size
-        limit = torch.tensor([width, height, width, height]) - 1
-        inside = torch.minimum((boxes - tile.corner).clamp(min=0), limit)
+        inside = boxes - tile.corner
         image = into_frame((pixels - self.mean) / self.std, self.frame.image_size)
         scale, _ = frame_scale(tile.size, self.frame.image_size)
         device = next(network.parameters()).device
@@ -134,21 +134,12 @@ class TiledBoxInferer(Inferer):
         logits, ious = decode_in_portions(network, embedding, inside * scale, self.at_once)
         return logits.cpu(), ious.cpu()
 
-    def _join(
-        self, parts: Sequence[tuple[Tile, Tensor, float]], size: tuple[int, int]
-    ) -> dict[str, Any]:
-        """Return one instance from its parts in tiles, which lie on a grid."""
-        rows, columns = (
-            (min(w[0] for w in axis), max(w[1] for w in axis))
-            for axis in zip(*(tile for tile, _, _ in parts), strict=True)
-        )
-        merger = AvgMerger((1, 1, rows[1] - rows[0], columns[1] - columns[0]))
-        for tile, logits, _ in parts:
-            full = from_frame(logits[None], tile.size, self.frame.image_size)
-            merger.aggregate(full, (tile.rows[0] - rows[0], tile.columns[0] - columns[0]))
+    def _placed(self, logits: Tensor, tile: Tile, size: tuple[int, int]) -> Rle:
+        """Return the mask of logits (1xhxw) in a tile as the picture's."""
+        full = from_frame(logits[None], tile.size, self.frame.image_size)
         mask = np.zeros(size, dtype=np.uint8, order="F")
-        mask[slice(*rows), slice(*columns)] = (merger.finalize()[0, 0] > 0).numpy()
-        return {"rle": rle_of(mask), "score": float(np.mean([score for *_, score in parts]))}
+        mask[slice(*tile.rows), slice(*tile.columns)] = (full[0, 0] > 0).numpy()
+        return rle_of(mask)
 
 
 class SaveInstances(Transform):

@@ -9,9 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from layouts import LAYOUTS, SIZE, rectangle, scene
 from pycocotools import mask as coco
+from pycocotools.coco import COCO
+from skimage import draw
 from sklearn.metrics import f1_score, jaccard_score
 
-from samparser_monai.data import custom_items, voc_items
+from samparser_monai.data import custom_items, nwpu_items, voc_items
 from samparser_monai.data.instances import Annotationsd, InstanceMasksd, LoadPictured
 from samparser_monai.data.masks import (
     _lengths,
@@ -64,6 +66,20 @@ def test_polygon_is_its_mask_and_is_cut_at_the_border() -> None:
     assert coco.area(rle_of_segmentation([[60, 40, 70, 40, 70, 60, 60, 60]], SIZE)) == 4 * 8
 
 
+def test_annotations_are_what_pycocotools_makes_of_them(tmp_path: Path) -> None:
+    """Polygons and both kinds of RLE, pixel by pixel, in area and in IoU."""
+    LAYOUTS["nwpu"](tmp_path)
+    theirs = COCO(tmp_path / "annotations.json")
+    numbers = {image["file_name"]: number for number, image in theirs.imgs.items()}
+    found = nwpu_items(tmp_path)
+    for item in found["train"] + found["validation"]:
+        wanted = theirs.imgToAnns[numbers[item["case"]]][:-1]  # without the crowd
+        for ours, annotation in zip(item["annotations"], wanted, strict=True):
+            assert np.array_equal(coco.decode(ours["rle"]), theirs.annToMask(annotation))
+            assert coco.area(ours["rle"]) == coco.area(theirs.annToRLE(annotation))
+            assert coco.iou([ours["rle"]], [theirs.annToRLE(annotation)], [0])[0, 0] == 1
+
+
 @given(seeds)
 @quick
 def test_scores_are_those_of_others(seed: int) -> None:
@@ -101,14 +117,27 @@ def test_averages_by_hand() -> None:
     assert scores.compute() == pytest.approx(100 * 2 / 3)
 
 
-@given(seeds, st.integers(24, 1500), st.integers(24, 1500))
-@settings(max_examples=25, deadline=None, derandomize=True)
-def test_mask_comes_back_from_the_frame(seed: int, height: int, width: int) -> None:
-    random = np.random.default_rng(seed)
-    radius = random.uniform(10.5, min(height, width) / 2 - 0.5)
-    centre = [random.uniform(radius, side - radius) for side in (height, width)]
-    y, x = np.indices((height, width))
-    mask = torch.from_numpy((y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2)
+def shape(kind: str, random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Return the mask of a shape anywhere in a picture, more than 20 pixels high and wide."""
+    sides = [random.uniform(21.5, side - 1) for side in size]
+    centre = [random.uniform(s / 2, side - s / 2) for s, side in zip(sides, size, strict=True)]
+    angles = np.linspace(0, 2 * np.pi, {"rectangle": 4, "star": 16, "ellipse": 200}[kind], False)
+    reach = np.tile([1, 0.6], 8)[:, None] if kind == "star" else 1
+    if kind == "rectangle":
+        angles, reach = angles + np.pi / 4, np.sqrt(2)
+    circle = np.stack([np.sin(angles), np.cos(angles)], 1) * reach
+    return draw.polygon2mask(size, centre + circle * np.array(sides) / 2)
+
+
+@given(
+    seeds,
+    st.sampled_from(["rectangle", "ellipse", "star"]),
+    st.integers(24, 1500),
+    st.integers(24, 1500),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_mask_comes_back_from_the_frame(seed: int, kind: str, height: int, width: int) -> None:
+    mask = torch.from_numpy(shape(kind, np.random.default_rng(seed), (height, width)))
     framed = coverage(mask[None], 1024, 1024)
     back = from_frame(framed[None] - 0.5, (height, width), 1024)[0, 0] > 0
     assert (back & mask).sum() / (back | mask).sum() >= 0.99

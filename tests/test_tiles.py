@@ -1,6 +1,5 @@
-"""Large pictures are cut, and what a cut has split is whole again."""
+"""Large pictures are cut, and no cut goes through an instance."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import nn
 from samparser_monai.errors import InputError
 from samparser_monai.inferers import InstanceInferer
 from samparser_monai.sam import backbone_named, build
-from samparser_monai.tiles import TiledBoxInferer, covering, windows
+from samparser_monai.tiles import TiledBoxInferer, holding, windows
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 FRAME = backbone_named("tiny")  # of 128
@@ -55,22 +54,22 @@ def test_windows_cover_and_are_few(
     assert all(high - low == min(tile, side) for low, high in cuts)
     first = data.draw(st.integers(0, side - 1))
     last = data.draw(st.integers(first, side - 1))
-    found = covering(cuts, first, last)
-    assert {p for low, high in found for p in range(low, high)} >= set(range(first, last + 1))
+    low, high = holding(cuts, first, last)
+    assert 0 <= low <= first <= last < high <= side
     if last - first + 1 <= int(min(tile, side) * overlap):
-        assert len(found) == 1
-    assert all(a[1] >= b[0] > a[0] for a, b in pairwise(found))
+        assert (low, high) in cuts
+    assert high - low >= min(tile, side)
 
 
 BOXES = {  # XYXY
     "inside one tile": [10, 20, 60, 70],
     "on a border": [90, 100, 140, 150],
-    "over several tiles": [30, 40, 280, 330],
+    "larger than a tile": [30, 40, 280, 330],
     "the whole picture": [0, 0, 299, 349],
 }
 
 
-def test_split_instances_are_joined() -> None:
+def test_instances_are_whole() -> None:
     network = Echo()
     inferer = TiledBoxInferer(FRAME, tile=128, overlap=0.25, at_once=2)
     boxes = torch.tensor(list(BOXES.values()), dtype=torch.float32)
@@ -78,9 +77,15 @@ def test_split_instances_are_joined() -> None:
     for (name, (x0, y0, x1, y1)), one in zip(BOXES.items(), found, strict=True):
         wanted = np.zeros((350, 300), np.uint8)
         wanted[y0 : y1 + 1, x0 : x1 + 1] = 1
-        assert np.array_equal(coco.decode(one["rle"]), wanted), name
+        mask = coco.decode(one["rle"])
+        if max(x1 - x0, y1 - y0) < 128:
+            assert np.array_equal(mask, wanted), name
+        else:  # seen at less than half its size
+            assert (mask & wanted).sum() / (mask | wanted).sum() > 0.97, name
         assert one["score"] == 0.5
-    assert network.trunks <= 3 * 4  # once a tile, however many boxes
+    assert network.trunks == 3  # the last two have one between them
+    inferer(torch.zeros(1, 3, 350, 300), network, [boxes[:1].repeat(5, 1)])
+    assert network.trunks == 4  # once a tile, however many boxes
 
 
 def test_portions_are_the_whole() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from samparser_monai.data.coco import category_names, read_coco_json
-from samparser_monai.data.listing import Item, opened, pictures_in
+from samparser_monai.data.coco import category_names, picture_name, read_coco_json
+from samparser_monai.data.listing import Finder, Item, opened, pictures_in
 from samparser_monai.data.nwpu import nwpu_boxes
 from samparser_monai.errors import InputError, unknown
 
@@ -21,7 +21,7 @@ def boxed_items(root: str | Path, prompts: str | Path | None) -> list[Item]:
     """List the pictures of a folder that boxes are given for: {image, case, size, prompts}.
 
     Args:
-        root: the folder.
+        root: the folder; a picture in a folder below goes by its path, or by its name alone.
         prompts: a JSON file with a list of {box, label?} to a picture's name, boxes XYXY in its
             pixels, corners included; or a COCO file, whose ``bbox`` are taken; or NWPU's folder
             ``ground truth/`` of text boxes.
@@ -33,19 +33,20 @@ def boxed_items(root: str | Path, prompts: str | Path | None) -> list[Item]:
     if prompts is None:
         raise InputError("prompts is not given: name a JSON file of boxes by --prompts")
     pictures = pictures_in(root, "dataset_dir")
-    by_name = {path.name: path for path in pictures.values()} | pictures
+    cases = {path: name for name, path in pictures.items()}
+    finder = Finder([Path(root)])
     found = {}
     for name, boxes in read_boxes(prompts).items():
-        if Path(name).name not in by_name:
+        path = pictures.get(name, finder.find(name))
+        if path not in cases:
             raise unknown(f"picture in prompts={str(prompts)!r}:", name, pictures)
-        path = by_name[Path(name).name]
         if path in found:
             raise InputError(f"prompts={str(prompts)!r} names {path.name} twice: join its boxes")
         found[path] = boxes
     if len(found) < len(pictures):
         log.info("%d of %d pictures have no boxes", len(pictures) - len(found), len(pictures))
     items: list[Item] = opened(
-        [{"image": str(p), "case": p.stem, "prompts": boxes} for p, boxes in found.items()],
+        [{"image": str(p), "case": cases[p], "prompts": boxes} for p, boxes in found.items()],
         "fail",
         root,
     )
@@ -85,7 +86,7 @@ def _boxes_of_coco(path: str | Path) -> Boxes:
     names = category_names(content)
     found: Boxes = defaultdict(list)
     try:
-        pictures = {picture["id"]: picture["file_name"] for picture in content["images"]}
+        pictures = {picture["id"]: picture_name(picture) for picture in content["images"]}
         for annotation in content["annotations"]:
             if annotation.get("iscrowd"):
                 continue

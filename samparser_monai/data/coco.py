@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 from tqdm import tqdm
 
 from samparser_monai.data.listing import (
-    ENDINGS,
+    Finder,
     Item,
     Missing,
     as_items,
@@ -19,7 +19,7 @@ from samparser_monai.data.listing import (
     split_items,
 )
 from samparser_monai.data.masks import rle_of_segmentation
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, at_least
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,13 @@ def coco_items(
     """List COCO's ``annotations/instances_{train,val}2017.json`` beside ``{train,val}2017/``.
 
     Raises:
-        InputError: see read_coco and as_items.
+        InputError: another layout; see read_coco and as_items.
     """
+    if not (Path(root) / "annotations").is_dir():
+        raise InputError(
+            f"dataset_dir={str(root)!r} has no annotations/: expected the layout of COCO; for any "
+            "other COCO file use scenario 'custom'"
+        )
     train, validation = (
         read_coco(
             Path(root) / "annotations" / f"instances_{part}{year}.json",
@@ -81,15 +86,28 @@ def read_coco(
     Raises:
         InputError: the file is damaged, no COCO file or contradicts itself; see opened.
     """
+    at_least(0, min_area=min_area)
     content = read_coco_json(path)
     folders = [Path(images)] if isinstance(images, str | Path) else list(images)
-    finder = _Finder(folders)
+    items = _pictures_of(content, Finder(folders), path)
+    found = {item.pop("number"): item for item in opened(list(items.values()), missing, path)}
+    by_picture = _annotations_of(content, items.keys(), found, str(path), min_area)
+    return [{**item, "annotations": by_picture[number]} for number, item in found.items()]
+
+
+def _pictures_of(content: dict[str, Any], finder: Finder, path: str | Path) -> dict[str, Item]:
+    """Return {image, case, number, size?} by the pictures' ids; size where it is told as numbers.
+
+    Raises:
+        InputError: an image without id or name, or two of one.
+    """
     items: dict[str, Item] = {}
     names: set[str] = set()
     for picture in content["images"]:
-        if not isinstance(picture, dict) or not {"id", "file_name"} <= picture.keys():
+        name = picture_name(picture)
+        if not name or "id" not in picture:
             raise InputError(f"{path}: the image {str(picture)[:80]} needs 'id' and 'file_name'")
-        number, name = str(picture["id"]), str(picture["file_name"]).replace("\\", "/")
+        number = str(picture["id"])
         if number in items:
             raise InputError(
                 f"{path}: two images have the id {number}: number them apart, and their "
@@ -98,13 +116,20 @@ def read_coco(
         if name in names:
             raise InputError(f"{path}: two images have the file_name {name!r}: join them")
         names.add(name)
-        item: Item = {"image": str(finder.find(name)), "case": name}
-        if picture.get("height") and picture.get("width"):
-            item["size"] = (picture["height"], picture["width"])
-        items[number] = {**item, "number": number}
-    found = {item.pop("number"): item for item in opened(list(items.values()), missing, path)}
-    by_picture = _annotations_of(content, items.keys(), found, str(path), min_area)
-    return [{**item, "annotations": by_picture[number]} for number, item in found.items()]
+        items[number] = {"image": str(finder.find(name)), "case": name, "number": number}
+        size = picture.get("height"), picture.get("width")
+        if all(isinstance(side, int | float) and side for side in size):
+            items[number]["size"] = size
+    return items
+
+
+def picture_name(picture: Any) -> str:
+    """Return the name of a COCO file's image, or that at the end of its address; else nothing."""
+    if not isinstance(picture, dict):
+        return ""
+    address = str(picture.get("coco_url") or "")
+    name = picture.get("file_name") or address.rpartition("/")[2]
+    return str(name).replace("\\", "/")
 
 
 def read_coco_json(path: str | Path) -> dict[str, Any]:
@@ -114,7 +139,9 @@ def read_coco_json(path: str | Path) -> dict[str, Any]:
         InputError: it cannot be read, or is no COCO file.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: correct the path") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no readable JSON file ({error}): replace it") from error
     for key in ("images", "annotations"):
@@ -187,25 +214,3 @@ def _instance(
     if coco.area(rle) < max(min_area, 1):
         raise InputError(f"it covers {coco.area(rle)} pixels of the picture")
     return {"label": names.get(number, f"category {number}"), "rle": rle}
-
-
-class _Finder:
-    """Where pictures lie: under their name, or the only one of that name below some folders."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = folders
-        self.below: dict[str, set[Path]] | None = None
-
-    def find(self, name: str) -> Path:
-        """Return the path of a picture; where there is none, the one that it should have."""
-        for folder in self.folders:
-            if (folder / name).exists():
-                return folder / name
-        if self.below is None:
-            files = {p for folder in self.folders for p in folder.rglob("*")}
-            self.below = defaultdict(set)
-            for path in files:
-                if path.suffix.lower() in ENDINGS:
-                    self.below[path.name].add(path)
-        paths = self.below[Path(name).name]
-        return next(iter(paths)) if len(paths) == 1 else self.folders[0] / name

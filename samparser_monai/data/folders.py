@@ -1,7 +1,9 @@
 """A folder of pictures and a folder of masks, of any origin; or a COCO file in place of masks."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -41,7 +43,7 @@ def custom_items(
 
     Args:
         images: a folder.
-        masks: a folder with a mask to each picture, of the same name without its ending.
+        masks: a folder with a mask to each picture, see masked_items.
         annotations: a COCO file in place of masks.
         mask_kind: what the values of a mask are: ``binary``: whatever is not 0 is an object,
             ``class``: of objects (in both, each connected component is an instance),
@@ -66,12 +68,12 @@ def custom_items(
     def instances(label: np.ndarray, path: Path) -> list[Item]:
         return instances_by(mask_kind, label, path, classes or {}, min_area)
 
-    return split_items(masked_items(images, masks, instances, missing), share, seed, masks)
+    return split_items(masked_items(images, masks or "", instances, missing), share, seed, masks)
 
 
 def masked_items(
     images: str | Path,
-    masks: str | Path | None,
+    masks: str | Path,
     instances: Callable[[np.ndarray, Path], list[Item]],
     missing: Missing = "fail",
 ) -> list[Item]:
@@ -81,15 +83,22 @@ def masked_items(
 
     Args:
         images: a folder.
-        masks: a folder, names without endings as those of the pictures.
+        masks: a folder; a mask has its picture's name, the endings aside. Where none has, what
+            all pictures begin or end with, and what all masks do, is left aside too: ``1.jpg`` and
+            ``1_mask.png``, ``img_01.tif`` and ``label_01.tif``.
         instances: (mask HxW, its path) -> its annotations {label, rle}.
         missing: leave out pictures that cannot be opened or have no mask, or fail.
 
     Raises:
         InputError: pictures without masks, or of another size than theirs; see opened.
     """
-    pictures = pictures_in(images, "images")
-    labels = pictures_in(masks or "", "masks")
+    labels = pictures_in(masks, "masks")
+    drawn = {path.resolve() for path in labels.values()}  # masks may lie below the pictures
+    pictures = {n: p for n, p in pictures_in(images, "images").items() if p.resolve() not in drawn}
+    if not pictures:
+        raise InputError(f"images={str(images)!r} holds the masks alone: name the pictures' folder")
+    if not pictures.keys() & labels.keys():
+        pictures, labels = _bare(pictures), _bare(labels)
     lone = [name for name in pictures if name not in labels]
     if lone and (missing == "fail" or len(lone) == len(pictures)):
         raise InputError(
@@ -107,6 +116,18 @@ def masked_items(
         return {**item, "annotations": instances(label_of(item, path), path)}
 
     return each(annotated, items, "masks")
+
+
+def _bare(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Return paths by names without what all begin and end with; digits are never that."""
+    first = _shared(paths)
+    last = _shared(name[::-1] for name in paths)[::-1]
+    return {name.removeprefix(first).removesuffix(last): path for name, path in paths.items()}
+
+
+def _shared(names: Iterable[str]) -> str:
+    shared = os.path.commonprefix(list(names))  # noqa: RUF071 -- of names, not of folders
+    return re.sub(r"\d+$", "", shared)
 
 
 def instances_by(
@@ -134,6 +155,8 @@ def instances_by(
     if kind == "instance":
         masks = [label == value for value in values]
         return [{"label": "object", "rle": rle_of(m)} for m in masks if m.sum() >= min_area]
+    if not isinstance(classes, Mapping):
+        raise InputError(f"classes={classes!r} must give each name its value: {{'roof': 1}}")
     named = {_value(v): name for name, v in classes.items()}
     chosen = [v for v in values if v in named] if named else values
     return [

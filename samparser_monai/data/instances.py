@@ -30,7 +30,7 @@ class LoadPictured(Transform):
         """Read the picture, unless its features are known: then its size is enough."""
         if "features" in data:
             return {**data, "image": torch.zeros(1).expand(3, *data["size"])}
-        pixels = read_picture(data["image"], self.bands)
+        pixels = read_picture(data["image"], self.bands, data.get("size"))
         return {**data, "image": torch.from_numpy(np.moveaxis(pixels, -1, 0).copy())}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
 from samparser_monai.data.pictures import picture_size, read_label
-from samparser_monai.errors import InputError, unknown
+from samparser_monai.errors import InputError, at_least, unknown
 
 Item = dict[str, Any]
 Missing = Literal["skip", "fail"]
@@ -26,24 +27,59 @@ def each(function: Callable[[Any], Any], things: Sequence[Any], what: str) -> li
 
 
 def pictures_in(folder: str | Path, argument: str) -> dict[str, Path]:
-    """Return the pictures of a folder by their names without endings.
+    """Return the pictures below a folder by their paths in it, without endings.
+
+    Hidden files and folders, and what macOS leaves in archives, are no pictures.
 
     Raises:
         InputError: no folder, no pictures, or two of one name.
     """
-    if not Path(folder).is_dir():
+    folder = Path(str(folder))  # the command line makes a number of "2012"
+    if not folder.is_dir():
         raise InputError(f"{argument}={str(folder)!r} is no folder: name one with pictures")
     found: dict[str, Path] = {}
-    for path in sorted(Path(folder).iterdir()):
-        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
-            if path.stem in found:
-                raise InputError(f"{found[path.stem]} and {path} have one name: keep one")
-            found[path.stem] = path
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
+        if path.suffix.lower() in ENDINGS and not hidden:
+            name = place.with_suffix("").as_posix()
+            if name in found:
+                raise InputError(f"{found[name]} and {path} have one name: keep one")
+            found[name] = path
     if not found:
         raise InputError(
             f"{argument}={str(folder)!r} holds no pictures: expected {', '.join(ENDINGS)}"
         )
     return found
+
+
+class Finder:
+    """Where pictures lie: under their name, or the only one of that name below some folders."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self.below: dict[str, set[Path]] | None = None
+
+    def find(self, name: str) -> Path:
+        """Return the path of a picture; where there is none, the one that it should have.
+
+        Capitals in endings do not matter, nor does the spelling of ``jpeg``.
+        """
+        for folder in self.folders:
+            if (folder / name).is_file():
+                return folder / name
+        if self.below is None:
+            self.below = defaultdict(set)
+            for path in {p for folder in self.folders for p in folder.rglob("*")}:
+                if path.suffix.lower() in ENDINGS:
+                    self.below[_plain(path.name)].add(path)
+        paths = self.below.get(_plain(Path(name).name), set())
+        return next(iter(paths)) if len(paths) == 1 else self.folders[0] / name
+
+
+def _plain(name: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return stem + dot + ending.lower().replace("jpeg", "jpg")
 
 
 def opened(items: Sequence[Item], missing: Missing, source: str | Path) -> list[Item]:
@@ -63,7 +99,7 @@ def opened(items: Sequence[Item], missing: Missing, source: str | Path) -> list[
 
     def size_of(item: Item) -> tuple[int, int] | InputError:
         try:
-            return picture_size(item["image"])
+            return picture_size(item["image"], item.get("size"))
         except InputError as error:
             return error
 
@@ -83,7 +119,7 @@ def opened(items: Sequence[Item], missing: Missing, source: str | Path) -> list[
         raise InputError(
             f"{len(wrong)} pictures of {source} have another size than their annotations, the "
             f"first: {item['image']} has {size[1]}x{size[0]} px, its annotations {width}x{height}; "
-            "correct one of them (a picture that its EXIF turns must be saved upright)"
+            "correct one of them"
         )
     return [{**item, "size": size} for item, size in found]
 
@@ -103,16 +139,22 @@ def label_of(item: Item, path: Path) -> np.ndarray:
     return label
 
 
-def split_pictures(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+def split_pictures(
+    items: Sequence[Item], share: float, seed: int, source: object
+) -> tuple[list[Item], list[Item]]:
     """Split items into training and validation, at least one each.
 
     Raises:
         InputError: the share is not between 0 and 1, or there are fewer than two items.
     """
-    if not 0 < share < 1:
-        raise InputError(f"train_share must be between 0 and 1, not {share}")
+    at_least(0, seed=seed)
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise InputError(f"train_share must be between 0 and 1, not {share!r}")
     if len(items) < 2:
-        raise InputError(f"{len(items)} pictures with instances: a split needs at least two")
+        raise InputError(
+            f"{source}: {len(items)} pictures show an instance of at least min_area pixels (crowds "
+            "do not count): a split needs at least two"
+        )
     order = np.random.default_rng(seed).permutation(len(items))
     count = min(max(round(share * len(items)), 1), len(items) - 1)
     train = set(order[:count].tolist())
@@ -157,7 +199,7 @@ def split_items(items: Sequence[Item], share: float, seed: int, source: object) 
 
     The others are counted as ``unsplit``.
     """
-    train, validation = split_pictures(shown(items), share, seed)
+    train, validation = split_pictures(shown(items), share, seed, source)
     found = as_items(train, validation, source)
     found["empty"]["unsplit"] = len(items) - len(train) - len(validation)
     return found

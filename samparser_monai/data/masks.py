@@ -1,13 +1,13 @@
 """Masks of instances as COCO's run lengths: what polygons, label pictures and RLE come down to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, at_least
 
 Rle = dict[str, Any]
 """Run lengths along the columns: ``size`` [H, W] and ``counts``, compressed."""
@@ -20,6 +20,7 @@ def rle_of(mask: np.ndarray) -> Rle:
 
 def components(mask: np.ndarray, min_area: int = 1) -> list[Rle]:
     """Return the connected components (8 neighbours) of a mask of at least ``min_area`` pixels."""
+    at_least(0, min_area=min_area)
     parts, count = ndimage.label(mask.T, structure=np.ones((3, 3)))  # run lengths go by columns
     areas = np.bincount(parts.ravel(), minlength=count + 1)
     return [rle_of((parts == n).T) for n in range(1, count + 1) if areas[n] >= min_area]
@@ -29,6 +30,25 @@ def boxes_of_rles(rles: Sequence[Rle]) -> np.ndarray:
     """Return the tight XYXY boxes (Nx4, float32, corners included) of non-empty masks."""
     x, y, width, height = np.asarray(coco.toBbox(list(rles)), dtype=np.float32).T
     return np.stack([x, y, x + width - 1, y + height - 1], axis=1)
+
+
+def masks_of(item: Mapping[Hashable, Any]) -> np.ndarray:
+    """Return the masks of an item's ``annotations``, and of what is ``ignored``, as NxHxW."""
+    rles = [annotation["rle"] for annotation in item["annotations"]]
+    rles += [item["ignored"]] if "ignored" in item else []
+    return np.moveaxis(coco.decode(rles), -1, 0)
+
+
+def remasked(item: Mapping[Hashable, Any], masks: np.ndarray) -> dict[Hashable, Any]:
+    """Return the item whose ``annotations`` and ``ignored`` have become these masks (NxHxW).
+
+    Instances that are not in sight any more are left out.
+    """
+    rles = [rle_of(mask) for mask in masks]
+    ignored: dict[Hashable, Any] = {"ignored": rles.pop()} if "ignored" in item else {}
+    pairs = zip(item["annotations"], rles, strict=True)
+    kept = [{**annotation, "rle": rle} for annotation, rle in pairs if coco.area(rle)]
+    return {**item, **ignored, "annotations": kept}
 
 
 def rle_of_segmentation(segmentation: Any, size: tuple[int, int]) -> Rle:
@@ -60,7 +80,7 @@ def _checked_polygon(polygon: Any, size: tuple[int, int]) -> list[float]:
 
 def _checked_rle(rle: Rle, size: tuple[int, int]) -> Rle:
     counts = rle.get("counts")
-    if list(rle.get("size", [])) != list(size):
+    if rle.get("size") != list(size):
         raise InputError(f"an RLE of size {rle.get('size')} in a picture of {list(size)}")
     try:
         lengths = counts if isinstance(counts, list) else list(_lengths(counts))

@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samparser_monai.errors import InputError
 
 COLOUR = 1 << 24
 """Labels from here on are colours, those below are values."""
 
+ORIENTATION = 274
+"""The EXIF tag that tells how a picture is to be turned; from 5 on height and width change."""
+
 Image.MAX_IMAGE_PIXELS = None  # an aerial picture is large, not an attack
 
 
-def read_picture(path: str | Path, bands: Sequence[int] | None = None) -> np.ndarray:
+def read_picture(
+    path: str | Path, bands: Sequence[int] | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Read a picture as HxWx3 float32 from 0 to 255.
 
     Eight bits are taken as they are; of other numbers the 0.5 and 99.5 percentiles become 0 and
@@ -25,11 +30,12 @@ def read_picture(path: str | Path, bands: Sequence[int] | None = None) -> np.nda
     Args:
         path: PNG, JPEG, TIFF, ...
         bands: the one or three bands to take, numbered from 1.
+        size: (H, W) of its annotations, see picture_size.
 
     Raises:
         InputError: it cannot be read, or has more bands and ``bands`` does not choose.
     """
-    array = _read(Path(path), colours=True)
+    array = _read(Path(path), colours=True, size=size)
     array = array[..., None] if array.ndim == 2 else array
     count = array.shape[2]
     if bands is not None:
@@ -79,28 +85,42 @@ def colour_value(rgb: Sequence[Any] | np.ndarray) -> Any:
     return COLOUR + (rgb[0] << 16) + (rgb[1] << 8) + rgb[2]
 
 
-def picture_size(path: str | Path) -> tuple[int, int]:
+def picture_size(path: str | Path, told: tuple[int, int] | None = None) -> tuple[int, int]:
     """Return (H, W) of a picture from its header.
+
+    A picture that its EXIF turns is taken upright, as viewers and most tools for drawing show it,
+    unless its annotations say ``told``, which fits the pixels as they are stored.
 
     Raises:
         InputError: it is no picture.
     """
     try:
         with Image.open(path) as picture:
-            return picture.height, picture.width
+            stored = picture.height, picture.width
+            upright = stored[::-1] if _orientation(picture) >= 5 else stored
+            return stored if told == stored else upright
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return _read(Path(path), colours=False).shape[:2]
 
 
-def _read(path: Path, colours: bool) -> np.ndarray:
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation that Pillow has not applied, from 1 to 8."""
+    try:
+        found = 1 if picture.format == "TIFF" else picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF says nothing
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _read(path: Path, colours: bool, size: tuple[int, int] | None = None) -> np.ndarray:
     """Return HxW or HxWxC in the file's own numbers; of a palette its colours or its places."""
-    readers: list[Callable[[Path, bool], np.ndarray]] = [_read_pillow]
+    readers: list[Callable[..., np.ndarray]] = [_read_pillow]
     if path.suffix.lower() in (".tif", ".tiff"):
         readers.insert(0 if _is_deep(path) else 1, _read_tiff)
     errors: list[Exception] = []
     for reader in readers:
         try:
-            return reader(path, colours)
+            return reader(path, colours, size)
         except Exception as error:  # what broken files raise is not to be foreseen
             errors.append(error)
     last = (str(errors[0]) or type(errors[0]).__name__).strip().splitlines()[-1]
@@ -109,8 +129,10 @@ def _read(path: Path, colours: bool) -> np.ndarray:
     raise InputError(f"{path} cannot be read as a picture ({last}): replace it") from errors[0]
 
 
-def _read_pillow(path: Path, colours: bool) -> np.ndarray:
-    with Image.open(path) as picture:
+def _read_pillow(path: Path, colours: bool, size: tuple[int, int] | None) -> np.ndarray:
+    with Image.open(path) as file:
+        upright = ImageOps.exif_transpose(file) if colours and _orientation(file) > 1 else file
+        picture = upright if size in (None, (upright.height, upright.width)) else file
         if picture.mode == "P":
             return np.asarray(picture.convert("RGB") if colours else picture)
         if picture.format == "JPEG" and not colours:  # whose noise is no colour
@@ -131,7 +153,7 @@ def _is_deep(path: Path) -> bool:
         return False
 
 
-def _read_tiff(path: Path, colours: bool) -> np.ndarray:
+def _read_tiff(path: Path, *_: Any) -> np.ndarray:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         array = series.asarray()

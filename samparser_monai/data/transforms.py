@@ -10,6 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, Randomizable, ScaleIntensityRanged, Transform
 from monai.utils import convert_to_tensor
 
+from samparser_monai.data.masks import masks_of, remasked
 from samparser_monai.data.volumes import read_volume
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.prompts import (
@@ -218,13 +219,16 @@ class RandInstancesd(EpochSeeded, Transform):
 
 
 class RandAugmentd(EpochSeeded, Transform):
-    """Augment the picture and its truth, before its instances are taken.
+    """Augment the picture and its truth, before its instances are taken; boxes follow.
+
+    A picture whose instances would all be moved out of sight stays as it is.
 
     An item with a ``view`` is augmented in the same way whenever that view is asked for, so that
     its features can be cached; any other anew in every epoch.
 
     Args:
-        transforms: MONAI's dictionary transforms of ``image`` (CxHxW) and ``truth`` (1xHxW).
+        transforms: MONAI's dictionary transforms of ``image`` (CxHxW) and ``truth``: 1xHxW labels,
+            or, for pictures with annotations, NxHxW masks.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -232,13 +236,16 @@ class RandAugmentd(EpochSeeded, Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Augment the item."""
-        if "truth" not in data:
-            raise InputError("augmentation is for label volumes: leave it out for pictures")
         seed = seed_of(data.get("view", self.seed), data)
         self.transforms.set_random_state(seed % 2**32)
-        item = {"image": data["image"], "truth": torch.as_tensor(data["truth"])[None]}
-        item = self.transforms(item)
-        return {**data, "image": item["image"], "truth": np.asarray(item["truth"])[0]}
+        truth = data["truth"][None] if "truth" in data else masks_of(data)
+        item = self.transforms({"image": data["image"], "truth": torch.as_tensor(truth)})
+        masks = np.asarray(item["truth"])
+        count = len(data["annotations"]) if "annotations" in data else 1
+        if not masks[:count].any():  # nothing is left to ask for
+            return dict(data)
+        kept = {**data, "truth": masks[0]} if "truth" in data else remasked(data, masks)
+        return {**kept, "image": item["image"]}
 
 
 def seed_of(seed: int, data: Mapping[Hashable, Any]) -> int:

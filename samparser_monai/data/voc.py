@@ -7,7 +7,7 @@ import numpy as np
 
 from samparser_monai.data.listing import Item, Missing, as_items, each, label_of, opened
 from samparser_monai.data.masks import rle_of
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, at_least
 
 VOID = 255
 CLASSES = (
@@ -30,6 +30,7 @@ def voc_items(root: str | Path, missing: Missing = "fail", min_area: int = 1) ->
     Raises:
         InputError: another layout; label pictures that are missing or of another size.
     """
+    at_least(0, min_area=min_area)
     folders = [Path(root) / below for below in ("", "VOC2012", "VOCdevkit/VOC2012")]
     folder = next((f for f in folders if (f / "ImageSets" / "Segmentation").is_dir()), None)
     if folder is None:
@@ -45,7 +46,8 @@ def _part(folder: Path, part: str, missing: Missing, min_area: int) -> list[Item
     listing = folder / "ImageSets" / "Segmentation" / f"{part}.txt"
     if not listing.is_file():
         raise InputError(f"{listing} does not exist: it must list the pictures of the part")
-    names = listing.read_text().split()
+    lines = listing.read_text(errors="replace").splitlines()
+    names = dict.fromkeys(line.split()[0] for line in lines if line.strip())
     items = [{"image": str(folder / "JPEGImages" / f"{n}.jpg"), "case": n} for n in names]
     return each(
         lambda item: _annotated(item, folder, min_area),

@@ -8,6 +8,9 @@ import numpy as np
 from samparser_monai.data.folders import masked_items
 from samparser_monai.data.listing import Item, Missing, as_items
 from samparser_monai.data.masks import components
+from samparser_monai.errors import InputError
+
+FOLDERS = ("image", "label")
 
 
 def whu_items(
@@ -22,8 +25,11 @@ def whu_items(
         min_area: of a building, in pixels.
 
     Raises:
-        InputError: see masked_items and as_items.
+        InputError: another layout; see masked_items and as_items.
     """
+    for folder in (Path(root) / part / kind for part in ("train", held_out) for kind in FOLDERS):
+        if not folder.is_dir():
+            raise InputError(f"{folder} does not exist: expected the layout of the WHU buildings")
 
     def buildings(label: np.ndarray, _: Path) -> list[Item]:
         return [{"label": "building", "rle": rle} for rle in components(label > 0, min_area)]
