@@ -204,7 +204,8 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
     failed = sum("error" in record for record in records)
     summary = f"{len(records)} of {count} cases were tried, {failed} failed."
     if measure is not None:
-        summary += f" The worst come first, by {measure}."
+        by = {"iou": "predicted IoU", "dsc": "DSC"}[measure]
+        summary += f" The worst come first, by {by}."
 
     def quality(record: Mapping[str, Any]) -> float:
         return min((row[measure] for row in record.get("rows", [])), default=-1.0)

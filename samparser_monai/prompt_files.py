@@ -52,7 +52,9 @@ def _stem(path: Path) -> str:
 
 def _from_json(text: str, path: Path) -> dict[str, list[Any]]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once)
+    except InputError as error:
+        raise InputError(f"prompts={str(path)!r}: {error}") from error
     except ValueError as error:
         raise InputError(f"prompts={str(path)!r} is no readable JSON file ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
@@ -61,6 +63,14 @@ def _from_json(text: str, path: Path) -> dict[str, list[Any]]:
         if isinstance(prompt, dict) and isinstance(prompt.get("mask"), str):
             prompt["mask"] = os.path.join(path.parent, prompt["mask"])
     return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, of which JSON itself would keep the last of two like names."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{twice[0]!r} stands there twice: put all of it into one list")
+    return dict(pairs)
 
 
 def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
@@ -73,18 +83,21 @@ def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
         )
     found: dict[str, list[Any]] = defaultdict(list)
     for number, row in enumerate(rows, start=2):
-        values = [(row[column] or "").strip() for column in COLUMNS[3:9]]
+        case, label, frame, *values, kind = [(row.get(c) or "").strip() for c in COLUMNS]
         try:
             corners = [float(v) for v in values if v]
         except ValueError as error:
             raise InputError(f"{path}, line {number}: {error}; give numbers") from error
-        known = {"label": row["label"].strip(), "frame": (row["frame"] or "").strip() or "voxel"}
+        if not case or not label or kind not in ("", "0", "1"):
+            raise InputError(
+                f"{path}, line {number}: it needs a case, a label, and a foreground of 1, 0 or none"
+            )
+        known: dict[str, Any] = {"label": label, "frame": frame or "voxel"}
         if len(corners) == 3 and all(values[:3]):
-            kind = int((row.get("foreground") or "1").strip() != "0")
-            known |= {"points": [corners], "point_labels": [kind]}
+            known |= {"points": [corners], "point_labels": [int(kind != "0")]}
         else:
             known["box"] = corners
-        found[row["case"].strip()].append(known)
+        found[case].append(known)
     return dict(found)
 
 
@@ -100,17 +113,23 @@ def _check(prompt: Any, where: str, labels: Mapping[str, Any]) -> None:
             f"{where} needs either 'box', 'points' or 'mask', not {sorted(prompt)}: "
             "several prompts of an organ stand beside each other in the list"
         )
-    if "label" in prompt and prompt["label"] not in labels:
+    if "label" in prompt and prompt["label"] not in list(labels):
         raise unknown(f"label in {where}:", prompt["label"], labels)
     if prompt.get("frame", "voxel") not in FRAMES:
         raise unknown(f"frame in {where}:", prompt["frame"], FRAMES)
     if kinds[0] != "mask" and "label" not in prompt:
         raise InputError(f"{where} has no 'label': name its organ")
+    for key, kind in (("point_labels", "points"), ("slice", "box")):
+        if key in prompt and kinds[0] != kind:
+            raise InputError(f"{where}: {key!r} belongs to {kind!r}, not to {kinds[0]!r}")
     {"box": _check_box, "points": _check_points, "mask": _check_mask}[kinds[0]](prompt, where)
 
 
 def _check_mask(prompt: Mapping[str, Any], where: str) -> None:
-    if isinstance(prompt["mask"], str | Path) and not Path(prompt["mask"]).exists():
+    mask = prompt["mask"]
+    if not isinstance(mask, str | Path) and not hasattr(mask, "shape"):
+        raise InputError(f"{where}: mask={mask!r} must be the path of a label volume")
+    if isinstance(mask, str | Path) and not Path(mask).exists():
         raise InputError(f"{where}: mask {prompt['mask']!r} does not exist: correct its path")
 
 
@@ -119,7 +138,11 @@ def _check_points(prompt: Mapping[str, Any], where: str) -> None:
     if not isinstance(points, Sequence) or not points or not all(_numbers(p, 3) for p in points):
         raise InputError(f"{where}: points={points!r} must be a list of [i, j, k]")
     kinds = prompt.get("point_labels", [1] * len(points))
-    if not isinstance(kinds, Sequence) or len(kinds) != len(points) or set(kinds) - {0, 1}:
+    if (
+        not isinstance(kinds, Sequence)
+        or len(kinds) != len(points)
+        or any(kind not in (0, 1) for kind in kinds)
+    ):
         raise InputError(
             f"{where}: point_labels={kinds!r} must be 1 (in the organ) or 0 (not in it) for each "
             f"of the {len(points)} points"
@@ -133,6 +156,8 @@ def _check_box(prompt: Mapping[str, Any], where: str) -> None:
             f"{where}: box={box!r} must be {length} numbers, "
             + ("i0, j0, i1, j1 beside 'slice'" if length == 4 else "i0, j0, k0, i1, j1, k1")
         )
+    if not isinstance(prompt.get("slice", 0), int):
+        raise InputError(f"{where}: slice={prompt['slice']!r} must be a whole number")
     voxel = prompt.get("frame", "voxel") == "voxel"
     if "slice" in prompt and not voxel:
         raise InputError(f"{where}: a box with 'slice' is in voxels; give six numbers in mm")

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from samparser_monai.appearance import Appearance
 from samparser_monai.errors import InputError, at_least
+from samparser_monai.masks import box_of, met, picture, stability
 from samparser_monai.targets import Seed, Target
 from samparser_monai.volume import Mask, VolumeSession
 
@@ -24,14 +26,16 @@ class Propagation:
     two chains that meet are averaged, the nearer one weighs more. Beyond the last one, a chain
     ends with the span of a 3-D box; or, where there is none, when the mask has become small, when
     it changes abruptly, or when the network thinks little of it. A 3-D box without a prompt on a
-    slice starts on the slice whose mask is surest. At the end each slice is asked once more, with
-    the mean of what it and its neighbours show.
+    slice starts on the slice whose mask is surest. What looks unlike the organ on those slices is
+    cut from every mask. At the end each slice is asked once more, with the mean of what it and
+    its neighbours show.
 
     Args:
         margin: by which a neighbour's box is widened, as a share of its sides.
         slope: how far a surface may move sideways from slice to slice, in slice distances.
         starts: how many slices of a 3-D box are tried as its start.
         rounds: how often the slices are asked once more.
+        evidence: weight of the intensities' evidence against a mask; 0 leaves masks as they are.
         least_iou: a chain ends below this share of its first predicted IoU,
         least_iou_several: or, where several slices have boxes, below this one,
         least_dice: or this overlap (Dice) with the slice before,
@@ -45,6 +49,7 @@ class Propagation:
         slope: float = 2.0,
         starts: int = 12,
         rounds: int = 1,
+        evidence: float = 1.5,
         least_iou: float = 0.72,
         least_iou_several: float = 0.8,
         least_dice: float = 0.5,
@@ -56,6 +61,7 @@ class Propagation:
         at_least(1, starts=starts)
         at_least(0, rounds=rounds)
         self.margin, self.slope, self.starts, self.rounds = margin, slope, starts, rounds
+        self.evidence = evidence
         self.least_area = least_area
         self.least_iou, self.least_iou_several = least_iou, least_iou_several
         self.least_dice, self.most_growth = least_dice, most_growth
@@ -67,15 +73,17 @@ class Propagation:
         if not found:
             found = self.start(session, target)
         seeded = sorted(found)
+        looks = self.appearance(session, found)
+        found = {k: self.cut(session, looks, k, mask) for k, mask in found.items()}
         ends = [first - 1, *seeded, last + 1]
         for n, k in enumerate(seeded, start=1):
             known = found[k]
             for slices in (range(k - 1, ends[n - 1], -1), range(k + 1, ends[n + 1])):
                 sure = target.span is not None or slices.stop in seeded
-                for j, mask in self.chain(session, target, known, slices, sure):
-                    found[j] = mask if j not in found else _met(found[j], mask, slices, j)
+                for j, mask in self.chain(session, target, looks, known, slices, sure):
+                    found[j] = mask if j not in found else met(found[j], mask, slices, j)
         for _ in range(self.rounds):
-            found = {k: self.again(session, target, found, k) for k in found}
+            found = {k: self.again(session, target, looks, found, k) for k in found}
         return found
 
     def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
@@ -92,19 +100,36 @@ class Propagation:
         best = max(tried, key=lambda k: found[k].iou * stability(found[k].logits))
         return {best: found[best]}
 
-    def again(self, session: VolumeSession, target: Target, found: dict[int, Mask], k: int) -> Mask:
+    def appearance(self, session: VolumeSession, found: dict[int, Mask]) -> Appearance:
+        """Return what the organ of masks, by slice, looks like."""
+        pictures = [picture(session, k, mask) for k, mask in found.items()]
+        return Appearance(pictures, [mask.logits for mask in found.values()], self.evidence)
+
+    def cut(self, session: VolumeSession, looks: Appearance, k: int, mask: Mask) -> Mask:
+        """Return a mask on slice ``k`` without what looks unlike the organ."""
+        return replace(mask, logits=looks.cut(picture(session, k, mask), mask.logits))
+
+    def again(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        found: dict[int, Mask],
+        k: int,
+    ) -> Mask:
         """Return the mask of slice ``k`` after the mean of what it and its neighbours show."""
         if k in target.seeds:
             return found[k]
         near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
         mean = replace(found[k], logits=torch.stack(near).mean(0))
         seed = self.seed(session, target, mean, k)
-        return found[k] if seed is None else self.follow(session, k, mean, seed)
+        return found[k] if seed is None else self.follow(session, looks, k, mean, seed)
 
     def chain(
         self,
         session: VolumeSession,
         target: Target,
+        looks: Appearance,
         mask: Mask,
         slices: Sequence[int],
         sure: bool,
@@ -114,6 +139,7 @@ class Propagation:
         Args:
             session: of the volume.
             target: whose box on a slice, where it is known, no prompt leaves.
+            looks: of the organ.
             mask: on the slice before the first.
             slices: in their order.
             sure: the object is on all of them: only what has become too small ends the chain.
@@ -123,7 +149,7 @@ class Propagation:
             seed = self.seed(session, target, mask, k)
             if seed is None:
                 return
-            new = self.follow(session, k, mask, seed)
+            new = self.follow(session, looks, k, mask, seed)
             now, before = new.logits > 0, mask.logits > 0
             if now.sum() < self.least_area:
                 return
@@ -149,12 +175,14 @@ class Propagation:
         """Return a box with the margin about it."""
         return box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
 
-    def follow(self, session: VolumeSession, k: int, mask: Mask, seed: Seed) -> Mask:
+    def follow(
+        self, session: VolumeSession, looks: Appearance, k: int, mask: Mask, seed: Seed
+    ) -> Mask:
         """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
 
         Asked with the neighbour's mask, the network tends to say too much, without it too little:
         the two are averaged. What is farther from the neighbour's mask than an organ's surface
-        can lead is cut off.
+        can lead is cut off, and what looks unlike the organ.
         """
         one = session.ask(k, mask.label, seed, mask.logits)
         other = session.ask(k, mask.label, seed)
@@ -164,34 +192,11 @@ class Propagation:
         reach = max(1, round(self.slope * step / pixel))
         near = F.max_pool2d((mask.logits > 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
         logits = torch.where(near, logits, logits.clamp(max=-1))
-        return Mask(mask.label, logits, (one.iou + other.iou) / 2)
+        found = Mask(mask.label, logits, (one.iou + other.iou) / 2)
+        return self.cut(session, looks, k, found)
 
     def lost(self, now: Tensor, before: Tensor) -> bool:
         """Tell whether a mask is no longer the object that it was on the slice before."""
         shared = 2 * (now & before).sum() / (now.sum() + before.sum())
         grown = now.sum() > self.most_growth * before.sum()
         return bool(shared < self.least_dice or grown)
-
-
-def box_of(session: VolumeSession, mask: Mask) -> Tensor | None:
-    """Return the box of a mask, XYXY (4,) in pixels of the model's input; None if it is empty."""
-    inside = mask.logits > 0
-    if not inside.any():
-        return None
-    rows, columns = (torch.nonzero(inside.any(1 - axis))[:, 0] for axis in (0, 1))
-    low = torch.stack([columns[0], rows[0]])
-    high = torch.stack([columns[-1], rows[-1]]) + 1
-    step = session.backbone.image_size / len(inside)
-    return torch.cat([low * step, high * step - 1])
-
-
-def stability(logits: Tensor) -> float:
-    """Return the IoU of the masks at logits over 1 and over -1."""
-    return float((logits > 1).sum() / (logits > -1).sum().clamp(min=1))
-
-
-def _met(one: Mask, other: Mask, slices: range, k: int) -> Mask:
-    """Average two chains that meet on slice ``k``; the one of ``slices`` weighs by its nearness."""
-    weight = (len(slices) - slices.index(k)) / (len(slices) + 1)
-    logits = (1 - weight) * one.logits + weight * other.logits
-    return replace(one, logits=logits, iou=(1 - weight) * one.iou + weight * other.iou)

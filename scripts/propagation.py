@@ -3,7 +3,8 @@
     python scripts/propagation.py --dataset_dir DATALIST.json --json results/propagation/run_X.json
         [--name NAME] [--model_file models/model.pt --decoder tuned|frozen]
 
-The boxes are those of the labels: one to each connected part of an organ.
+The boxes are those of the labels: one to each connected part of an organ. With --ways or --organs
+only some are measured, and what the file has of the others stays.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def ways(
 
 
 def measure(
-    item: dict[str, Any], network: SamNetwork, folder: Path, options: dict[str, float]
+    item: dict[str, Any], network: SamNetwork, folder: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Return way -> organ -> DSC (%) in 3-D of one volume."""
     image, label = (
@@ -115,9 +116,10 @@ def measure(
     session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
     session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
     session.features = lru_cache(1)(session._features)
-    parts = parts_of(label)
+    parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
-    for way, (prompts, rule) in tqdm(ways(parts, options).items(), item["case"]):
+    asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
+    for way, (prompts, rule) in tqdm(asked.items(), item["case"]):
         found = session.segment(prompts, rule).labels().numpy()[0]
         for organ in dict(parts):
             one = found == LABELS[organ]
@@ -125,6 +127,15 @@ def measure(
             result[way][organ] = round(200 * (one & other).sum() / (one.sum() + other.sum()), 2)
         tqdm.write(f"{item['case']}: {way}: {result[way]}")
     return result
+
+
+def merged(path: Path, cases: dict[str, Any]) -> dict[str, Any]:
+    """Return cases, case -> way -> organ -> DSC, with what a file of an earlier run has besides."""
+    found = json.loads(path.read_text())["cases"] if path.exists() else {}
+    for case, by_way in cases.items():
+        for way, figures in by_way.items():
+            found.setdefault(case, {}).setdefault(way, {}).update(figures)
+    return found
 
 
 def main() -> None:
@@ -138,17 +149,22 @@ def main() -> None:
     parser.add_argument("--decoder", default="tuned")
     parser.add_argument("--cases", nargs="*")
     parser.add_argument("--rule", type=json.loads, default={}, help="options of Propagation")
+    parser.add_argument("--ways", nargs="*", default=list(ways([], {})), help="to be measured")
+    parser.add_argument("--organs", nargs="*", default=list(LABELS), choices=list(LABELS))
     given = parser.parse_args()
+    if unknown := set(given.ways) - set(ways([], {})):
+        parser.error(f"--ways {sorted(unknown)}: known are {list(ways([], {}))}")
     network = methods.coefficients(build(given.backbone), decoder=given.decoder).eval()
     if given.model_file:
         network.load_state_dict(torch.load(given.model_file, weights_only=True))
     items = list_volumes(given.dataset_dir)
     cases = {
-        item["case"]: measure(item, network, cache_dir() / "features", given.rule)
+        item["case"]: measure(item, network, cache_dir() / "features", given)
         for item in items
         if not given.cases or item["case"] in given.cases
     }
     given.json.parent.mkdir(parents=True, exist_ok=True)
+    cases = merged(given.json, cases)
     with replacing(given.json) as temporary:
         text = json.dumps(
             {"name": given.name, "backbone": given.backbone, "cases": cases}, indent=4

@@ -44,7 +44,7 @@ class Bright(nn.Module):
             bright & (x >= x0) & (x <= x1 + 1) & (y >= y0) & (y <= y1 + 1)  # 2 pixels to a voxel
             for x0, y0, x1, y1 in boxes[0]
         ]
-        return torch.stack(found)[:, None] * 2.0 - 1.0, torch.ones(len(found), 1)
+        return torch.stack(found)[:, None] * 20.0 - 10.0, torch.ones(len(found), 1)
 
 
 def volume_of(organ: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 2)) -> MetaTensor:

@@ -92,11 +92,17 @@ def few_prompts(runs: list[Run]) -> str:
         (run, case, organ) for run in runs for case in run["cases"] for organ in _organs(run, case)
     ]
     columns = ["prompts", *(f"{run['name']}: {case}, {organ}" for run, case, organ in keys)]
-    ways = list(runs[0]["cases"][keys[0][1]])
+    ways = {way: None for run, case, _ in keys for way in run["cases"][case]}  # in their order
     rows = [
-        [way, *(f"{r['cases'][case][way][organ]:.1f}" for r, case, organ in keys)] for way in ways
+        [way, *(_dsc(run["cases"][case], way, organ) for run, case, organ in keys)] for way in ways
     ]
     return markdown(columns, rows)
+
+
+def _dsc(case: dict, way: str, organ: str) -> str:
+    """Return the figure of an organ and a way, nothing where it was not measured."""
+    found = case.get(way, {}).get(organ)
+    return "" if found is None else f"{found:.1f}"
 
 
 def _organs(run: Run, case: str) -> list[str]:

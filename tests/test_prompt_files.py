@@ -1,0 +1,53 @@
+"""Prompts as people get them wrong: one line that says what to correct, never a trace."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LABELS
+
+from samparser_monai.errors import InputError
+from samparser_monai.prompt_files import COLUMNS, check_prompts, read_prompts
+
+BOX, POINT = [1, 2, 3, 4, 5, 6], [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"label": ["liver"], "box": BOX}, "unknown label"),
+        ({"label": "liver", "points": POINT, "point_labels": [[1]]}, "must be 1 .* or 0"),
+        ({"label": "liver", "box": BOX, "point_labels": [1]}, "belongs to 'points'"),
+        ({"label": "liver", "points": POINT, "slice": 3}, "belongs to 'box'"),
+        ({"label": "liver", "box": BOX[:4], "slice": 1.5}, "slice=1.5 must be a whole number"),
+        ({"label": "liver", "box": BOX[:4], "slice": None}, "must be a whole number"),
+        ({"label": "liver", "box": [*BOX[:5], float("nan")]}, "must be 6 numbers"),
+        ({"label": "liver", "box": BOX, "frame": ["voxel"]}, "unknown frame"),
+        ({"mask": None}, "mask=None must be the path"),
+        ({"mask": 3}, "mask=3 must be the path"),
+    ],
+)
+def test_prompt_of_another_kind_is_told(prompt: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_prompts([prompt], "case 'a'", LABELS)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a", "line 2: it needs a case, a label"),
+        (",liver,voxel,1,2,3,4,5,6,", "line 2: it needs a case, a label"),
+        ("a,liver,voxel,1,2,3,,,,no", "a foreground of 1, 0 or none"),
+        ("a,liver,voxel,x,2,3,4,5,6,", "line 2: could not convert .* give numbers"),
+    ],
+)
+def test_row_that_is_no_prompt_is_told(row: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(",".join(COLUMNS) + f"\n{row}\n")
+    with pytest.raises(InputError, match=message):
+        read_prompts(tmp_path / "p.csv")
+
+
+def test_case_that_stands_there_twice_is_told(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('{"a": [], "b": [], "a": []}')
+    with pytest.raises(InputError, match="'a' stands there twice"):
+        read_prompts(tmp_path / "p.json")
