@@ -20,6 +20,7 @@ from run import command
 from samparser_monai.errors import root_cause
 
 PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")
+RUNS = ("training", "evaluating")
 Cell = dict[str, Any]
 
 
@@ -78,9 +79,6 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int) -> Cel
         "revision": _git("describe", "--always", "--dirty"),
         "cases": rows,
     }
-
-
-RUNS = ("training", "evaluating")
 
 
 def _run(parts: list[str], log: Path) -> None:
