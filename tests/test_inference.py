@@ -53,7 +53,7 @@ class Echo(nn.Module):
             (x > x0) & (x < x1 + scale) & (y > y0) & (y < y1 + scale)
             for x0, y0, x1, y1 in boxes[0].tolist()
         ]
-        return torch.stack(masks)[:, None] * 2.0 - 1.0, torch.ones(len(masks), 1)
+        return torch.stack(masks)[:, None] * 20.0 - 10.0, torch.ones(len(masks), 1)
 
 
 def boxed_volume(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -67,7 +67,8 @@ def rates() -> str:
         cells = []
         for group in sorted(groups.values(), key=_rate):
             mark = "**" if group is best else ""
-            cells.append(f"{mark}{_rate(group):g}: {mean_of(group):.2f}{mark}")
+            dsc = figure([run["tuned"]["mean"] for run in group])
+            cells.append(f"{mark}{_rate(group):g}: {dsc}{mark}")
         rows.append([what, _rated(best[0]), ", ".join(cells)])
     return (
         "\n## Rates\n\n"
