@@ -115,10 +115,12 @@ def signs() -> str:
         over = differences(ours, chosen(study, "lora", "tuned", {}))
         if over:
             mean = statistics.mean(over)
-            clear = len(over) > 1 and abs(mean) > statistics.stdev(over)
             same = "yes" if mean * (own - lora) > 0 else "no"
-            told = same if clear else f"{same}, within one standard deviation of none"
-            lines.append([name, f"{own - lora:+.1f}", figure(over, sign="+"), told])
+            if len(over) < 2:
+                same += ", one seed"
+            elif abs(mean) <= statistics.stdev(over):
+                same += ", within one standard deviation of none"
+            lines.append([name, f"{own - lora:+.1f}", figure(over, sign="+"), same])
     return markdown(["set", "printed", "here", "the same sign"], lines)
 
 
