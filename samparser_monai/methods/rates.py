@@ -45,8 +45,8 @@ def parameter_groups(
         "decoder_coefficient_rate": coefficient_rate
         if decoder_coefficient_rate is None
         else decoder_coefficient_rate,
-        "encoder_rate": decoder_rate if encoder_rate is None else encoder_rate,
         "decoder_rate": decoder_rate,
+        "encoder_rate": decoder_rate if encoder_rate is None else encoder_rate,
     }
     for name, rate in rates.items():
         if not rate > 0:
