@@ -22,8 +22,8 @@ def verdict(results: str | Path, scenario: str, options: Mapping[str, Any]) -> d
 
     Args:
         results: folder of the harness's results: <study>/*.json, a file to a run.
-        scenario: for the command that is missing.
-        options: of the tuned part; runs with another decoder or space do not count.
+        scenario: of the tuned part; runs of another do not count,
+        options: nor do those with another decoder or space.
 
     Returns:
         ``enough``: True, False, or None where it is not known; ``reason``: in words and numbers;
@@ -32,11 +32,12 @@ def verdict(results: str | Path, scenario: str, options: Mapping[str, Any]) -> d
     Raises:
         InputError: a result file is damaged.
     """
+    alike = {**options, "scenario": scenario}
     comparisons = []
     for study, cells in read_cells(results).items():
-        alone = gains(cells, "coefficients", options)
+        alone = gains(cells, "coefficients", alike)
         for method in RICHER:
-            richer = gains(cells, method, options)
+            richer = gains(cells, method, alike)
             if seeds := sorted(alone.keys() & richer.keys()):
                 pairs = [(alone[seed], richer[seed]) for seed in seeds]
                 comparisons.append({"study": study, "method": method, **compare(pairs)})

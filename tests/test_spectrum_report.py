@@ -109,6 +109,8 @@ def test_only_runs_like_the_tuned_part_count(tmp_path: Path) -> None:
     cell(tmp_path / "ct", "coefficients", 2.0)  # at another rate: the best counts
     cell(tmp_path / "ct", "coefficients_lora", 2.0)
     cell(tmp_path / "ct", "coefficients_lora", 9.0, decoder="tuned")
+    cell(tmp_path / "ct", "coefficients_lora", 9.0, scenario="whu")
+    cell(tmp_path / "ct", "coefficients_lora", 9.0, options={"space": "both"})
     cell(tmp_path / "whu", "bases_and_coefficients", 9.0)  # without coefficients to compare
     (tmp_path / "about.json").write_text('{"title": "something else"}')
     found = verdict(tmp_path, "ct", OPTIONS)
