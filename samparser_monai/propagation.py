@@ -60,6 +60,7 @@ class Propagation:
             raise InputError(f"margin={margin} must be from 0 to 1")
         at_least(1, starts=starts)
         at_least(0, rounds=rounds)
+        at_least(0.0, evidence=evidence)
         self.margin, self.slope, self.starts, self.rounds = margin, slope, starts, rounds
         self.evidence = evidence
         self.least_area = least_area

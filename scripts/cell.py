@@ -69,6 +69,7 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int) -> Cel
     return {
         **cell,
         "scenario": scenario,
+        "given": [Path(o).name if Path(o).exists() else o for o in options],  # no local paths
         **summary,
         "images_a_second": summary["steps"] / seconds if seconds else None,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,

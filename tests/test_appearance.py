@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from conftest import workflow
 
 from samparser_monai.appearance import Appearance, around
+from samparser_monai.errors import InputError
+from samparser_monai.propagation import Propagation
 
 ORGAN, MUSCLE, FAT = 130.0, 95.0, 50.0
 
@@ -49,3 +52,15 @@ def test_one_look_beside_the_organ_and_no_weight() -> None:
     assert torch.equal(Appearance([picture], [logits], weight=0).cut(picture, logits), logits)
     assert around(organ, 0.25)[8:56, 0:48].all()
     assert around(organ, 0.25).sum() == 48 * 48
+
+
+@pytest.mark.parametrize("evidence", [0, 0.5])
+def test_weight_is_a_key_of_the_config(evidence: float) -> None:
+    flow = workflow("infer", "inference", **{"propagate#evidence": evidence})
+    flow.initialize()
+    assert flow.parser.get_parsed_content("propagate").evidence == evidence
+
+
+def test_negative_weight() -> None:
+    with pytest.raises(InputError, match="evidence must be a number of at least 0, not -1"):
+        Propagation(evidence=-1)

@@ -23,6 +23,7 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     assert done.read_text() == "{}"
     result = read_json(tmp_path / "abdomen_ct" / "run_coefficients_frozen_seed=0.json")
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
+    assert result["given"][:2] == ["--dataset_dir", dataset.name]
     assert result["steps"] == 12 and result["images_a_second"] > 0
     published = read_json(tmp_path / "abdomen_ct" / "run_zero_shot_frozen_seed=0.json")
     assert result["published"] == published["tuned"] == published["published"]

@@ -38,6 +38,11 @@ def mean_of(runs: list[Run]) -> float:
     return statistics.mean(run["tuned"]["mean"] for run in runs)
 
 
+def spread_of(runs: list[Run]) -> float:
+    """Return the standard deviation over the seeds; 0 where there is one."""
+    return statistics.stdev(r["tuned"]["mean"] for r in runs) if len(runs) > 1 else 0.0
+
+
 def numbers_of(run: Run) -> int:
     """Return how many numbers a run trained; a run that trained nothing says nothing."""
     return (run["encoder_trainable"] or 0) + (run["decoder_trainable"] or 0)

@@ -21,6 +21,7 @@ from tables.runs import (
     mean_of,
     numbers_of,
     runs_of,
+    spread_of,
 )
 
 COSTS = {"images_a_second": "images a second", "peak_memory_gb": "peak memory, GB"}
@@ -124,8 +125,7 @@ def draw(groups: Groups, path: Path) -> None:
     published = next(iter(groups.values()))[0]["published"]["mean"]
     for marker, (name, runs) in zip("osD^v<>pP*Xhd" * 9, groups.items(), strict=False):
         if numbers_of(runs[0]):
-            means = [run["tuned"]["mean"] for run in runs]
-            spread = statistics.stdev(means) if len(means) > 1 else 0
+            spread = spread_of(runs)
             for axis, x in zip(axes[0], sides.values(), strict=True):
                 axis.errorbar(x(runs), mean_of(runs), spread, marker=marker, capsize=3, label=name)
     for axis, text in zip(axes[0], sides, strict=True):

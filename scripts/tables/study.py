@@ -20,6 +20,7 @@ from tables.runs import (
     name_of,
     numbers_of,
     runs_of,
+    spread_of,
 )
 
 RATES, SIZES, METHODS = (ROOT / "results" / f"{n}_on_ct" for n in ("rates", "sizes", "methods"))
@@ -162,7 +163,7 @@ def draw(path: Path) -> None:
     """Draw DSC over trained numbers, a line to a size of the training set."""
     figure_, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for size, of in by_size().items():
-        points = sorted((numbers_of(r[0]), mean_of(r), _spread(r)) for r in of.values())
+        points = sorted((numbers_of(r[0]), mean_of(r), spread_of(r)) for r in of.values())
         numbers, means, spreads = zip(*points, strict=True)
         axis.errorbar(numbers, means, spreads, marker="o", capsize=3, label=f"{size} slices")
     published = runs_of(METHODS)[0]["published"]["mean"]
@@ -171,8 +172,3 @@ def draw(path: Path) -> None:
     axis.legend()
     figure_.savefig(path, dpi=100)
     plt.close(figure_)
-
-
-def _spread(runs: list[Run]) -> float:
-    means = [run["tuned"]["mean"] for run in runs]
-    return statistics.stdev(means) if len(means) > 1 else 0.0
