@@ -162,10 +162,10 @@ def _beats(over: list[float]) -> str:
 def draw(path: Path) -> None:
     """Draw DSC over trained numbers, a line to a size of the training set."""
     figure_, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for size, of in by_size().items():
-        points = sorted((numbers_of(r[0]), mean_of(r), spread_of(r)) for r in of.values())
-        numbers, means, spreads = zip(*points, strict=True)
-        axis.errorbar(numbers, means, spreads, marker="o", capsize=3, label=f"{size} slices")
+    for n, (size, of) in enumerate(by_size().items()):
+        points = [(numbers_of(r[0]) * 1.1**n, mean_of(r), spread_of(r)) for r in of.values()]
+        numbers, means, spreads = zip(*points, strict=True)  # beside each other, to be told apart
+        axis.errorbar(numbers, means, spreads, fmt="o", capsize=3, label=f"{size} slices")
     published = runs_of(METHODS)[0]["published"]["mean"]
     axis.axhline(published, color="gray", linestyle="dashed", label="SAM as published")
     axis.set(xscale="log", xlabel="numbers trained", ylabel="mean DSC (%)")
