@@ -36,7 +36,7 @@ img { max-width: 100% } .bad { color: #a40000 } .note { color: #8a5a00 }
 {% endfor %}</html>
 """
 TABLE = """{% macro table(rows) %}<table><tr>
-{% for name in rows[0] %}<th>{{ name }}</th>{% endfor %}
+{% for name in rows[0] %}<th>{{ name | replace("iou", "predicted IoU") }}</th>{% endfor %}
 </tr>{% for row in rows %}<tr>{% for value in row.values() %}
 <td{% if value is number %} class="n"{% endif %}>{{ value if value is not none else "" }}</td>
 {% endfor %}</tr>{% endfor %}</table>{% endmacro %}
