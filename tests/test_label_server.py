@@ -293,7 +293,11 @@ def finished(client: MONAILabelClient) -> dict:
 def test_training_is_versioned_and_the_better_one_answers(
     server: Server, client: MONAILabelClient, tmp_path: Path
 ) -> None:
-    before = mask_of(server, "samparser_slice", "case_2", label="liver", roi=ONE_SLICE)
+    def asked(**more: Any) -> np.ndarray:
+        params = {"label": "liver", "roi": ONE_SLICE, **more}
+        return mask_of(server, "samparser_slice", "case_2", **params)
+
+    before = asked()
     for n in (0, 1):
         save_final(client, tmp_path, n, scrambled=n == 1)
     client.train_start("samparser", {"max_epochs": 3, "name": "first"})
@@ -305,16 +309,10 @@ def test_training_is_versioned_and_the_better_one_answers(
     assert row["accepted"], "the untrained network of the tests is easily bettered"
     told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
     assert told["tuned"] == "first"
-    after = mask_of(server, "samparser_slice", "case_2", label="liver", roi=ONE_SLICE)
-    start = mask_of(
-        server, "samparser_slice", "case_2", label="liver", roi=ONE_SLICE, tuned="start"
-    )
-    assert np.array_equal(start, before)
+    after = asked()
+    assert np.array_equal(asked(tuned="start"), before)
     assert not np.array_equal(after, before)
-    again = mask_of(
-        server, "samparser_slice", "case_2", label="liver", roi=ONE_SLICE, tuned=["latest", "x"]
-    )
-    assert np.array_equal(again, after)
+    assert np.array_equal(asked(tuned=["latest", "x"]), after)
     assert client.info()["train_stats"]["samparser"]["dsc_after"] == row["dsc_after"]
 
 
