@@ -20,6 +20,7 @@ test: .venv/tested
 	$(BIN)/python -m pytest -n 2
 
 test-download: .venv/tested
+	$(BIN)/python scripts/fetch.py mobile_sam lite_medsam demonstration_ct
 	$(BIN)/python -m pytest -m download
 
 check: .venv/tested

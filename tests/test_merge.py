@@ -153,4 +153,5 @@ def test_published_file_is_merged_under_its_own_names(name: str, tmp_path: Path)
     side = BACKBONES[name].image_size
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
     boxes = [BOXES * side / 1024]
-    assert (build(name, file)(image, boxes) - network(image, boxes)).abs().max() <= 1e-4
+    # logits of up to 60, in float32
+    assert_close(build(name, file)(image, boxes), network(image, boxes), rtol=1e-5, atol=1e-4)
