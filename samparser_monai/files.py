@@ -1,10 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and never one that a user gave."""
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from samparser_monai.errors import InputError
 
@@ -37,3 +39,48 @@ def replacing(path: Path) -> Iterator[Path]:
 
 class DiskFull(InputError):
     """No later file can be written either."""
+
+
+def read_json(path: str | Path, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+        hook: ``object_pairs_hook`` of :func:`json.loads`.
+
+    Raises:
+        InputError: the file cannot be opened, is in another encoding, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=hook)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): correct the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not in UTF-8 (byte {error.object[error.start]:#x} at {error.start}): "
+            "save it as UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON ({error}): correct it") from error
+
+
+def keep_apart(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    """Raise an InputError where what is written could fall on what is read.
+
+    Args:
+        outputs: the folders that are written to, each under the argument that names it.
+        inputs: the files and folders that are read; None, and what does not exist, is passed over.
+
+    A folder of outputs may not be a folder of inputs, nor lie in one or above one; of an input
+    that is a file it may not be, nor lie above, the folder that holds it.
+    """
+    for argument, output in outputs.items():
+        target = Path(output).resolve()
+        for name, given in inputs.items():
+            if given is None or not (source := Path(given).resolve()).exists():
+                continue
+            if source.is_relative_to(target) or (source.is_dir() and target.is_relative_to(source)):
+                raise InputError(
+                    f"{argument}={str(output)!r} is, holds or lies in {name}={str(given)!r}, which "
+                    "is read and must not be written to: name another folder"
+                )
