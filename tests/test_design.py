@@ -41,8 +41,8 @@ ALLOWED = {  # room -> rooms that it may import
     "unmerge": {"sam", "methods", "spectrum"},
     "swap": {"sam", "methods", "tuned"},
     "export": {"sam"},
-    "verdict": set(),
-    "spectrum_report": {"sam", "spectrum", "report", "verdict"},
+    "harness": set(),
+    "spectrum_report": {"sam", "spectrum", "report", "harness"},
     "report": {"methods", "metrics", "handlers"},
 }
 

@@ -13,7 +13,8 @@ from samparser_monai.methods import coefficients, lora
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.spectrum import spectral_parts
 from samparser_monai.spectrum_report import shift, write_spectrum_report
-from samparser_monai.verdict import verdict
+from samparser_monai.harness import read_runs, write_run
+from samparser_monai.harness.verdict import verdict
 
 OPTIONS = {"decoder": "frozen", "space": "neck"}
 
@@ -72,12 +73,10 @@ def test_no_coefficients(tmp_path: Path) -> None:
 
 
 def cell(folder: Path, method: str, gain: float, seed: int = 0, **more: Any) -> None:
-    """Write a result file as the harness does."""
+    """Add a run as the harness does."""
     content = {"method": method, **OPTIONS, "seed": seed, **more}
     content |= {"published": {"mean": 80.0}, "tuned": {"mean": 80.0 + gain}}
-    folder.mkdir(exist_ok=True)
-    name = f"{len([*folder.iterdir()])}.json"
-    (folder / name).write_text(json.dumps(content))
+    write_run(folder, f"{len(read_runs(folder))}", content)
 
 
 @pytest.mark.parametrize(("gain", "enough"), [(5.0, True), (4.6, True), (3.0, False), (-1, False)])
@@ -119,7 +118,20 @@ def test_only_runs_like_the_tuned_part_count(tmp_path: Path) -> None:
     assert verdict(tmp_path, "ct", {"decoder": "tuned"})["enough"] is None
 
 
-def test_damaged_result_file(tmp_path: Path) -> None:
-    (tmp_path / "cell.json").write_text("{")
-    with pytest.raises(InputError, match=r"cell.json is no JSON .*remove it, run its cell again"):
+@pytest.mark.parametrize("line", ["{", "[]", '{"method": "coefficients"}'])
+def test_damaged_result_file(line: str, tmp_path: Path) -> None:
+    cell(tmp_path, "coefficients", 1.0)
+    with (tmp_path / "runs.jsonl").open("a") as file:
+        file.write(line)
+    with pytest.raises(InputError, match=r"runs.jsonl, line 2 is no run .*run its cell again"):
         verdict(tmp_path, "ct", OPTIONS)
+
+
+def test_a_run_is_one_line_and_is_replaced_by_its_cell(tmp_path: Path) -> None:
+    for name, value in (("b", 1), ("a", 2), ("b", 3)):
+        write_run(tmp_path, name, {"value": value})
+    assert (tmp_path / "runs.jsonl").read_text().splitlines() == [
+        '{"cell": "a", "value": 2}',
+        '{"cell": "b", "value": 3}',
+    ]
+    assert read_runs(tmp_path) == {"a": {"value": 2}, "b": {"value": 3}}

@@ -1,18 +1,18 @@
 """What the tables have in common: runs in groups, figures over seeds, Markdown."""
 
-import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from samparser_monai.harness.runs import Run, read_runs
+
 ROOT = Path(__file__).parents[2]
-Run = dict
 Groups = dict[str, list[Run]]
 
 
 def runs_of(folder: Path) -> list[Run]:
     """Return the runs of a study."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("run_*.json"))]
+    return list(read_runs(folder).values())
 
 
 def groups_of(runs: list[Run]) -> Groups:
