@@ -14,10 +14,10 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from samparser_monai.errors import InputError, writable
 from samparser_monai.files import replacing
+from samparser_monai.harness.verdict import verdict
 from samparser_monai.report import write_json
 from samparser_monai.sam import SamNetwork
 from samparser_monai.spectrum import SpectralWeight
-from samparser_monai.harness.verdict import verdict
 
 MOVED = 0.01
 """A coefficient has moved that changed by more than this share of itself."""

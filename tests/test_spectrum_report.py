@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from samparser_monai.errors import InputError
+from samparser_monai.harness import read_runs, write_run
+from samparser_monai.harness.verdict import verdict
 from samparser_monai.methods import coefficients, lora
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.spectrum import spectral_parts
 from samparser_monai.spectrum_report import shift, write_spectrum_report
-from samparser_monai.harness import read_runs, write_run
-from samparser_monai.harness.verdict import verdict
 
 OPTIONS = {"decoder": "frozen", "space": "neck"}
 
