@@ -25,6 +25,7 @@ FILES = {
 }
 # waiting threads that spin cost a busy machine nine tenths of its speed
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+MONAIS = ("tracking",)  # keys of `monai.bundle run` itself
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 
 
@@ -54,9 +55,9 @@ def command(arguments: list[str], ignore: bool = False) -> list[str]:
     parser = ConfigParser()
     parser.read_config(files)
     for key in list(options):
-        if key.partition("#")[0] not in parser.config:
+        if key.partition("#")[0] not in parser.config and key not in MONAIS:
             if not ignore:
-                raise unknown("config key", key, parser.config)
+                raise unknown("config key", key, [*parser.config, *MONAIS])
             del options[key]
     chosen = [part for key, value in options.items() for part in (f"--{key}", value)]
     return ["run", run_id, "--config_file", str(files), *filter(None, chosen)]

@@ -206,7 +206,7 @@ def segmented(segmentation: object) -> Callable[[Path], None]:
 
 FIRST = "positive image set/000000.jpg"
 BAD_FILES = [
-    (text("annotations.json", b'{"images": ['), "annotations.json is no readable JSON"),
+    (text("annotations.json", b'{"images": ['), "annotations.json is not JSON"),
     (text("annotations.json", b"[]"), "is no COCO file"),
     (edit(lambda c: c.pop("annotations")), "is no COCO file"),
     (edit(lambda c: c["images"].append({})), "needs 'id' and 'file_name'"),

@@ -198,7 +198,8 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
 class RandInstancesd(EpochSeeded, Transform):
     """Keep ``count`` instances of a picture at most, others in every epoch.
 
-    What a step of training holds in memory grows with them.
+    What a step of training holds in memory grows with them. It stands before the masks of
+    annotations are made, and behind the instances of a slice.
 
     Args:
         count: of the instances.
@@ -209,13 +210,15 @@ class RandInstancesd(EpochSeeded, Transform):
         self.count = count
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Choose among ``boxes`` and ``label``."""
-        boxes = data["boxes"]
-        if len(boxes) <= self.count:
+        """Choose among the ``annotations``, or among ``boxes`` and ``label``."""
+        count = len(data.get("boxes", data.get("annotations", ())))
+        if count <= self.count:
             return dict(data)
         random = np.random.default_rng(seed_of(self.seed, data))
-        chosen = torch.from_numpy(np.sort(random.choice(len(boxes), self.count, replace=False)))
-        return {**data, "boxes": boxes[chosen], "label": data["label"][chosen]}
+        chosen = np.sort(random.choice(count, self.count, replace=False))
+        if "boxes" not in data:
+            return {**data, "annotations": [data["annotations"][n] for n in chosen]}
+        return {**data, "boxes": data["boxes"][chosen], "label": data["label"][chosen]}
 
 
 class RandAugmentd(EpochSeeded, Transform):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.data.conventions import objects_of
 from samparser_monai.data.folders import masked_items
 from samparser_monai.data.listing import Item, Missing, as_items
 from samparser_monai.data.masks import components
@@ -31,8 +32,9 @@ def whu_items(
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist: expected the layout of the WHU buildings")
 
-    def buildings(label: np.ndarray, _: Path) -> list[Item]:
-        return [{"label": "building", "rle": rle} for rle in components(label > 0, min_area)]
+    def buildings(label: np.ndarray, path: Path) -> Item:
+        rles = components(objects_of(label, path), min_area)
+        return {"annotations": [{"label": "building", "rle": rle} for rle in rles]}
 
     train, validation = (
         masked_items(Path(root) / part / "image", Path(root) / part / "label", buildings, missing)
