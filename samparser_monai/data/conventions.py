@@ -104,13 +104,23 @@ def is_blurred(label: np.ndarray) -> bool:
 def check_sharp(label: np.ndarray, path: Path) -> None:
     """Raise an InputError where values cannot be those of classes or instances."""
     values, counts = np.unique(label[label > 0], return_counts=True)
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+    if is_jpeg(path):
         raise InputError(f"{path}: JPEG blurs the values of classes and instances: save it as PNG")
-    if is_blurred(label) or (values.size > 32 and np.median(counts) < 10):
+    if is_blurred(label) or _is_scattered(values, counts):
         raise InputError(
             f"{path} has the values {listed(values)}: {BLURRED}; where it shows objects and "
             "background alone, add --mask_kind binary"
         )
+
+
+def is_jpeg(path: Path) -> bool:
+    """Tell whether a file is a JPEG by its name."""
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
+def _is_scattered(values: np.ndarray, counts: np.ndarray) -> bool:
+    """Tell whether there are many values of a few pixels each, as along blurred edges."""
+    return values.size > 32 and bool(np.median(counts) < 10)
 
 
 def listed(values: np.ndarray) -> str:

@@ -10,7 +10,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from samparser_monai.data.coco import Crowds, read_coco
-from samparser_monai.data.conventions import check_sharp, is_blurred, listed, objects_of, void_of
+from samparser_monai.data.conventions import (
+    check_sharp,
+    is_blurred,
+    is_jpeg,
+    listed,
+    objects_of,
+    void_of,
+)
 from samparser_monai.data.finding import pictures_in
 from samparser_monai.data.listing import (
     Item,
@@ -120,6 +127,12 @@ def drawn_items(
             f"masks={str(masks)!r}: that of {first} has the value {one} beside 0, that of {second} "
             f"{other}: tell what they are by --mask_kind binary, class or instance"
         )
+    if items and all([item.pop("corners", False) for item in items]):
+        log.warning(
+            "masks=%r: objects cover all corners of all pictures: are they drawn in black "
+            "on white? The background must be 0",
+            str(masks),
+        )
     if voids := sum("ignored" in item for item in items):
         log.warning("%d of %d masks have void, which is not asked for", voids, len(items))
         for item in items:
@@ -189,7 +202,9 @@ def _shared(names: Iterable[str]) -> str:
 def instances_by(
     kind: Kind | None, label: np.ndarray, path: Path, classes: Classes, min_area: int
 ) -> Item:
-    """Return {annotations, ignored?} of a mask, see custom_items; and its one ``value`` if any.
+    """Return {annotations, ignored?} of a mask, see custom_items.
+
+    And ``value``, where there is one alone, and whether objects cover all ``corners``.
 
     Raises:
         InputError: a kind that is not known, or must be given; values that it does not fit.
@@ -203,15 +218,16 @@ def instances_by(
     label = np.where(void | (label < 0), 0, label)
     item: Item = {"ignored": rle_of(void)} if void.any() else {}
     values = [int(value) for value in np.unique(label) if value]
-    if kind is None and len(values) > 1 and not is_blurred(label) and not _is_jpeg(path):
+    if kind is None and len(values) > 1 and not is_blurred(label) and not is_jpeg(path):
         raise InputError(
             f"{path} has {len(values)} values beside 0 ({listed(np.array(values))}): tell what "
             "they are by --mask_kind binary, class or instance"
         )
     if kind in (None, "binary"):
         drawn = objects_of(label, path)
-        if kind is None and len(values) == 1 and not _is_jpeg(path):
+        if kind is None and len(values) == 1 and not is_jpeg(path):
             item["value"] = values[0]
+        item["corners"] = bool(drawn[[0, 0, -1, -1], [0, -1, 0, -1]].all())
         found = [{"label": "object", "rle": r} for r in components(drawn, min_area)]
     elif kind == "instance":
         check_sharp(label, path)
@@ -227,10 +243,6 @@ def instances_by(
             for rle in components(label == v, min_area)
         ]
     return {**item, "annotations": found}
-
-
-def _is_jpeg(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg")
 
 
 def _value(given: Any) -> int:
