@@ -81,7 +81,7 @@ def test_missing_picture_is_never_that_of_another_part(tmp_path: Path) -> None:
     root = Path(make_coco(tmp_path)["dataset_dir"])
     shutil.copy(root / "train2017" / "000000.jpg", root / "val2017" / "000000.jpg")
     (root / "train2017" / "000000.jpg").unlink()
-    with pytest.raises(InputError, match="train2017/000000.jpg does not exist"):
+    with pytest.raises(InputError, match=r"train2017/000000\.jpg does not exist"):
         data.coco_items(root)
     found = data.coco_items(root, missing="skip")
     assert [Path(item["image"]).parent.name for item in found["train"]] == ["train2017"] * 2

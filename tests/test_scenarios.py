@@ -81,7 +81,11 @@ def test_pictures_get_their_instances(tmp_path: Path, overrides: dict) -> None:
         prompts=str(tmp_path / "boxes.json"),
         output_dir=str(tmp_path / "out"),
     )
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000001.json", "000001.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "000001.json",
+        "000001.png",
+        "pictures.csv",
+    ]
     found = read_json(tmp_path / "out" / "000001.json")["instances"]
     assert [(i["id"], i["label"]) for i in found] == [(1, "ship"), (2, "object")]
     assert found[1]["box"] == [0, 2, 30, 40]
