@@ -61,7 +61,7 @@ def test_sixteen_bits_are_all_read(write: Callable, tmp_path: Path) -> None:
     found = read_picture(write(tmp_path))
     wanted = read_picture(tiff(DEEP, **RGB)(tmp_path))
     np.testing.assert_array_equal(found, wanted)
-    assert len(np.unique(found)) > 200
+    assert len(np.unique(found)) > 100  # of eight bits there would be twelve
 
 
 def test_sixteen_bits_of_grey_with_alpha_are_all_read(tmp_path: Path) -> None:

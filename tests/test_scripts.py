@@ -29,8 +29,9 @@ def test_bad_arguments_are_refused(
         script.command(arguments)
 
 
-def test_keys_of_monai_itself_are_passed_on() -> None:
-    assert run.command(["training", "--tracking", "mlflow"])[-2:] == ["--tracking", "mlflow"]
+def test_keys_of_monai_itself_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert script.command(["training", "--tracking", "mlflow"])[-2:] == ["--tracking", "mlflow"]
 
 
 def test_command_is_printed_and_its_failure_is_one_line() -> None:
