@@ -16,7 +16,7 @@ from samparser_monai.data.coco import (
     picture_size,
     read_coco_json,
 )
-from samparser_monai.data.finding import locate, pictures_in
+from samparser_monai.data.finding import composed, locate, pictures_in
 from samparser_monai.data.listing import Item, Missing, each, header_or_error, sized
 from samparser_monai.data.nwpu import nwpu_boxes
 from samparser_monai.errors import InputError, unknown
@@ -90,8 +90,8 @@ def _pictures_of(
     found: dict[Path, Item] = {}
     unknown_names = []
     for name, prompts in boxes.items():
-        path = pictures.get(name) or places[name]
-        path = path if path in cases else _without_ending(name, pictures, path)
+        path = pictures.get(composed(name)) or places.get(name, root / name)
+        path = path if path in cases else _without_ending(composed(name), pictures, path)
         if path not in cases:
             unknown_names.append(name)
             continue

@@ -27,15 +27,15 @@ def coco_items(
     Raises:
         InputError: another layout; see read_coco and as_items.
     """
-    if not (Path(root) / "annotations").is_dir():
+    if not (Path(str(root)) / "annotations").is_dir():
         raise InputError(
             f"dataset_dir={str(root)!r} has no annotations/: expected the layout of COCO; for any "
             "other COCO file use scenario 'custom'"
         )
     train, validation = (
         read_coco(
-            Path(root) / "annotations" / f"instances_{part}{year}.json",
-            [Path(root) / f"{part}{year}", Path(root)],
+            Path(str(root)) / "annotations" / f"instances_{part}{year}.json",
+            [Path(str(root)) / f"{part}{year}", Path(str(root))],
             missing,
             min_area,
         )
@@ -46,7 +46,7 @@ def coco_items(
 
 def one_file_items(
     annotations: str | Path,
-    images: str | Path | Sequence[Path],
+    images: str | Path | list[Path],
     share: float,
     seed: int,
     missing: Missing = "fail",
@@ -64,7 +64,7 @@ def one_file_items(
 
 def read_coco(
     path: str | Path,
-    images: str | Path | Sequence[Path],
+    images: str | Path | list[Path],
     missing: Missing = "fail",
     min_area: int = 1,
     crowds: Crowds = "skip",
@@ -90,7 +90,7 @@ def read_coco(
     if crowds not in get_args(Crowds):
         raise unknown("crowds", crowds, get_args(Crowds))
     content = read_coco_json(path)
-    folders = [Path(images)] if isinstance(images, str | Path) else list(images)
+    folders = images if isinstance(images, list) else [Path(str(images))]
     items = _pictures_of(content, folders, Path(path))
     found = {item.pop("number"): item for item in opened(list(items.values()), missing, path)}
     by_picture = _annotations_of(content, items.keys(), found, str(path), min_area, crowds)

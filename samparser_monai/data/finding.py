@@ -29,7 +29,7 @@ def pictures_in(folder: str | Path, argument: str) -> dict[str, Path]:
         raise InputError(f"{argument}={str(folder)!r} is no folder: name one with pictures")
     found: dict[str, Path] = {}
     for path in _below(folder, ENDINGS):
-        name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+        name = composed(path.relative_to(folder).with_suffix("").as_posix())
         if name in found:
             raise InputError(f"{found[name]} and {path} have one name: keep one")
         found[name] = path
@@ -40,9 +40,14 @@ def pictures_in(folder: str | Path, argument: str) -> dict[str, Path]:
     return found
 
 
+def composed(name: str) -> str:
+    """Return a name in Unicode's NFC; macOS takes its accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def json_below(folder: str | Path) -> list[Path]:
     """Return the JSON files below a folder."""
-    return list(_below(Path(folder), (".json",)))
+    return list(_below(Path(str(folder)), (".json",)))
 
 
 def _below(folder: Path, endings: Sequence[str]) -> Iterator[Path]:
@@ -138,8 +143,9 @@ def _matches(
 
 def _parts(name: str) -> Name:
     """Return folders and file name in one spelling."""
-    plain = unicodedata.normalize("NFC", name)
-    *folders, last = [part for part in plain.split("/") if part not in ("", ".", "..")] or [""]
+    *folders, last = [
+        part for part in composed(name).split("/") if part not in ("", ".", "..")
+    ] or [""]
     stem, dot, ending = last.rpartition(".")
     return (*folders, stem + dot + ending.lower().replace("jpeg", "jpg"))
 

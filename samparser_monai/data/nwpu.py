@@ -38,7 +38,7 @@ def nwpu_items(
             f"dataset_dir={str(root)!r} holds {len(files)} *.json files: expected one with the "
             "instance masks beside 'positive image set/'"
         )
-    images = [Path(root) / "positive image set", Path(root)]
+    images = [Path(str(root)) / "positive image set", Path(str(root))]
     return one_file_items(files[0], images, share, seed, missing, min_area)
 
 

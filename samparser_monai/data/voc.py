@@ -32,7 +32,7 @@ def voc_items(root: str | Path, missing: Missing = "fail", min_area: int = 1) ->
         InputError: another layout; label pictures that are missing or of another size.
     """
     at_least(0, min_area=min_area)
-    folders = [Path(root) / below for below in ("", "VOC2012", "VOCdevkit/VOC2012")]
+    folders = [Path(str(root)) / below for below in ("", "VOC2012", "VOCdevkit/VOC2012")]
     folder = next((f for f in folders if (f / "ImageSets" / "Segmentation").is_dir()), None)
     if folder is None:
         raise InputError(

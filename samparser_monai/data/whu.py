@@ -28,7 +28,9 @@ def whu_items(
     Raises:
         InputError: another layout; see masked_items and as_items.
     """
-    for folder in (Path(root) / part / kind for part in ("train", held_out) for kind in FOLDERS):
+    for folder in (
+        Path(str(root)) / part / kind for part in ("train", held_out) for kind in FOLDERS
+    ):
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist: expected the layout of the WHU buildings")
 
@@ -37,7 +39,9 @@ def whu_items(
         return {"annotations": [{"label": "building", "rle": rle} for rle in rles]}
 
     train, validation = (
-        masked_items(Path(root) / part / "image", Path(root) / part / "label", buildings, missing)
+        masked_items(
+            Path(str(root)) / part / "image", Path(str(root)) / part / "label", buildings, missing
+        )
         for part in ("train", held_out)
     )
     return as_items(train, validation, root)
