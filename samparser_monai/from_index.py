@@ -10,6 +10,7 @@ configuration (index, credentials, proxies, certificates), and takes the file al
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from pip._internal.commands import create_command
 from pip._vendor.packaging.specifiers import SpecifierSet
@@ -18,7 +19,7 @@ from pip._vendor.packaging.specifiers import SpecifierSet
 def main(requirement: str, folder: str, *options: str) -> None:
     """Write the file into the folder; what is wrong goes to stderr, as pip says it."""
     name, _, version = requirement.partition("==")
-    command = create_command("download")
+    command: Any = create_command("download")
     with command.main_context():
         given, _ = command.parse_args([*options, requirement])
         session = command.get_default_session(given)

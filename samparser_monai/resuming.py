@@ -112,11 +112,15 @@ def _texts(value: Any) -> Iterator[str]:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return what two of these differ in, key by key, for a reader; empty where they are equal."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
-    return "; ".join(
+    told = [
         f"{key} was {old.get(key, 'not there')}, is {new.get(key, 'not there')}"
         for key in {**old, **new}
         if key not in old or key not in new or old[key] != new[key]
-    )
+    ]
+    return "; ".join(told[:_MOST]) + (f"; and {len(told) - _MOST} more" if told[_MOST:] else "")
+
+
+_MOST = 8  # of the differences that a line tells
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,7 @@ _OF_SAM = re.compile(rf"(?P<prefix>.*?)(?<![^./])(?:{'|'.join(PARTS)})[./]")
 # plain data that trainings leave beside the weights, safe to read
 _PLAIN: list[Any] = [
     *(argparse.Namespace, np.dtype, *{type(np.dtype(kind)) for kind in "?bBhHiIlLefd"}),
-    *((np._core.multiarray.scalar, f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
 ]
 
 
