@@ -39,13 +39,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_full(error: BaseException, folder: Path) -> bool:
-    """Return whether an error is that of a full disk; torch's and safetensors' do not say so."""
+    """Return whether an error is that of a full disk, also where a library has but its text."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if any(
+            getattr(cause, "errno", None) == code or os.strerror(code) in str(cause)
+            for code in (errno.ENOSPC, errno.EDQUOT)
+        ):
             return True
         cause = cause.__cause__ or cause.__context__
-    # the unfinished file is there still
+    # torch does not say it; the unfinished file is there still
     return not isinstance(error, InputError) and shutil.disk_usage(folder).free < _NOTHING
 
 
