@@ -88,8 +88,8 @@ def depends_on(
     left_out = OF_THE_MACHINE | (TRAINING if cell["method"] == "zero_shot" else set())
     told = {key: str(value) for key, value in keys.items() if key not in left_out}
     for key, value in told.items():
-        if os.sep in value and (path := Path(value)).exists():
-            told[key] = f"files {_digest(states(path))}"
+        if os.sep in value and os.path.exists(value):
+            told[key] = f"files {_digest(states(Path(value)))}"
         elif len(value) > 80:  # of a configuration
             told[key] = _digest(value)
     if source := WEIGHTS.get(told["backbone"]):
