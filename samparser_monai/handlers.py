@@ -177,6 +177,21 @@ def names_of(batch: Mapping[str, Any]) -> str:
     )
 
 
+class PlainErrors:
+    """Let an error leave an engine at once; attach it before all others.
+
+    Otherwise MONAI's StatsHandler prints its stack, also where one line is the whole of it.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the engine."""
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self)
+
+    def __call__(self, engine: Engine, error: Exception) -> None:
+        """Raise it."""
+        raise error
+
+
 class EarlyStop:
     """Stop a training whose key metric has not risen for ``patience`` validations."""
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.engines import Evaluator, IterationEvents
+from monai.handlers import StatsHandler
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.handlers import CheckpointSaver, Finite, ValidationHandler
+from samparser_monai.handlers import CheckpointSaver, Finite, PlainErrors, ValidationHandler
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,18 @@ def test_training_stops_at_what_is_not_finite(bad: str) -> None:
     assert f"not finite at step {step} (epoch 1, case '{case}' slice 7)" in str(caught.value)
     if bad != "weight":
         torch.testing.assert_close(network.weight.detach(), start + 7)  # not changed by that step
+
+
+def test_errors_are_not_printed_with_their_stack(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(engine: Engine, batch: object) -> None:
+        raise InputError("failed")
+
+    trainer = Engine(fail)
+    PlainErrors().attach(trainer)
+    StatsHandler().attach(trainer)
+    with pytest.raises(InputError, match="failed"):
+        trainer.run([0])
+    assert "Traceback" not in caplog.text
 
 
 def test_model_of_a_training_that_failed_is_not_saved(tmp_path: Path) -> None:
