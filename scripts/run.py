@@ -25,8 +25,8 @@ FILES = {
 }
 # waiting threads that spin cost a busy machine nine tenths of its speed
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-MONAIS = ("tracking",)  # keys of `monai.bundle run` itself
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
+OF_MONAI = {"tracking", "logging_file"}  # options of monai.bundle's own
 
 
 def command(arguments: list[str], ignore: bool = False) -> list[str]:
@@ -42,7 +42,7 @@ def command(arguments: list[str], ignore: bool = False) -> list[str]:
     run_id = arguments[0] if arguments else ""
     if run_id not in FILES:
         raise unknown("run", run_id, FILES)
-    options = _options(arguments[1:])
+    options = options_of(arguments[1:])
     files = [str(CONFIGS / FILES[run_id][0])]
     for kind, folder in OVERLAYS.items():
         if kind in options:
@@ -55,15 +55,16 @@ def command(arguments: list[str], ignore: bool = False) -> list[str]:
     parser = ConfigParser()
     parser.read_config(files)
     for key in list(options):
-        if key.partition("#")[0] not in parser.config and key not in MONAIS:
+        if key.partition("#")[0] not in {*parser.config, *OF_MONAI}:
             if not ignore:
-                raise unknown("config key", key, [*parser.config, *MONAIS])
+                raise unknown("config key", key, {*parser.config, *OF_MONAI})
             del options[key]
     chosen = [part for key, value in options.items() for part in (f"--{key}", value)]
     return ["run", run_id, "--config_file", str(files), *filter(None, chosen)]
 
 
-def _options(arguments: list[str]) -> dict[str, str | None]:
+def options_of(arguments: list[str]) -> dict[str, str | None]:
+    """Return key -> value of arguments as people type them; None where there is no value."""
     options: dict[str, str | None] = {}
     key = None
     for argument in arguments:
@@ -98,14 +99,15 @@ def finished(parts: list[str], log: Path) -> float:
 
 
 def main() -> int:
-    """Print the command and run it; return its exit code."""
+    """Print the command and run it; return an exit code only if it is refused."""
     try:
         parts = ["-m", "monai.bundle", *command(sys.argv[1:])]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(shlex.join(["python", *parts]), flush=True)
-    return subprocess.run([sys.executable, *parts], env=ENVIRONMENT).returncode
+    # in place of this process: what is sent to it, Ctrl-C say, reaches the run itself
+    os.execve(sys.executable, [sys.executable, *parts], ENVIRONMENT)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
 """The harness: a result file to a cell, and cells that have one are not run again."""
 
 import argparse
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import compare
 import pytest
-from conftest import ROOT, read_json
+from conftest import ROOT, make_dataset, read_json
+
+from samparser_monai.errors import InputError
 
 
 def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> None:
@@ -18,9 +24,11 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     command += ["--jobs", "2"]
     done = tmp_path / "abdomen_ct" / "run_decoder_only_tuned_seed=0.json"
     done.parent.mkdir()
-    done.write_text("{}")
+    # of a version that kept the options alone, with paths by their names
+    given = [part if "/" not in part else Path(part).name for part in command[11:-2]]
+    done.write_text(text := json.dumps({"given": given}))
     subprocess.run(command, cwd=ROOT, check=True)
-    assert done.read_text() == "{}"
+    assert done.read_text() == text
     result = read_json(tmp_path / "abdomen_ct" / "run_coefficients_frozen_seed=0.json")
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
     assert result["given"][:2] == ["--dataset_dir", dataset.name]
@@ -64,3 +72,71 @@ def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:
     assert grid[: len(first)] == first and len(first) == 2 * 2  # seeds x backbones
     assert len(grid) - len(first) == 2 * 2 * 2 * 2
     assert all(compare.published(cell) in first for cell in grid)
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the options of a cell that has its result."""
+    monkeypatch.chdir(ROOT)
+    options = ["--dataset_dir", str(make_dataset(tmp_path / "ct", 1)), "--epochs", "2"]
+    cell = {"method": "lora", "decoder": "tuned", "seed": 0, "options": {}}
+    (run,) = compare.to_run([cell], tmp_path, "abdomen_ct", options)
+    (tmp_path / f"run_{compare.name_of(cell)}.json").write_text(json.dumps(run))
+    return options
+
+
+def to_run(folder: Path, options: list[str], method: str = "lora") -> list[dict]:
+    cell = {"method": method, "decoder": "tuned", "seed": 0, "options": {}}
+    return compare.to_run([cell], folder, "abdomen_ct", options)
+
+
+def test_cell_is_known_by_all_it_depends_on(made: list[str], tmp_path: Path) -> None:
+    assert not to_run(tmp_path, made)
+    assert not to_run(tmp_path, [*made, "--num_workers", "2", "--cache_dir", "elsewhere"])
+    assert not to_run(tmp_path, [*made, "--coefficient_rate", "3e-2"])  # what it is anyway
+    with pytest.raises(InputError, match=r"epochs was 2, is 5; give another --study"):
+        to_run(tmp_path, [*made[:3], "5"])
+    with pytest.raises(InputError, match=r"checkpoint was None, is files \w+"):
+        to_run(tmp_path, [*made, "--checkpoint", str(ROOT / "LICENSE")])
+    os.utime(tmp_path / "ct" / "labels" / "case_0.nii.gz", (1, 1))
+    with pytest.raises(InputError, match=r"dataset_dir was files \w+, is files \w+"):
+        to_run(tmp_path, made)
+
+
+def test_published_sam_does_not_depend_on_training(made: list[str], tmp_path: Path) -> None:
+    one, other = (
+        to_run(tmp_path, [*made[:3], epochs], "zero_shot")[0]["depends"] for epochs in "25"
+    )
+    assert one == other and "dataset_dir" in one
+
+
+def test_terminated_ends_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path / "results")]
+    command += ["--methods", "zero_shot", "--seeds", "1", "--dataset_dir", str(dataset)]
+    command += ["--backbone", "tiny", "--min_area", "20", "--min_volume", "100"]
+    command += ["--box_shifts", str([float(n) for n in range(1000)])]  # for minutes
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "COMPARE_TEST": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        while not list((tmp_path / "tmp").glob("compare_*/*/log.txt")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)  # Ctrl-C takes the same way
+        assert process.wait(20) == 130
+        assert not list((tmp_path / "tmp").glob("compare_*"))
+        assert not of_environment(f"COMPARE_TEST={tmp_path}")
+    finally:
+        process.kill()
+
+
+def of_environment(text: str) -> list[int]:
+    """Return the cells' processes, by what is in their environment; each leads a group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return [pid for pid in found if os.getpgid(pid) == pid]

@@ -10,6 +10,7 @@ ANYWHERE = {"errors", "files"}
 ALLOWED = {  # room -> rooms that it may import
     "errors": set(),
     "fetch": set(),
+    "from_index": set(),
     "spectrum": set(),
     "prompts": set(),
     "prompt_files": set(),
@@ -34,7 +35,8 @@ ALLOWED = {  # room -> rooms that it may import
     "dicom_seg": {"data"},
     "page": set(),
     "batch": {"data", "page", "volume"},
-    "handlers": set(),
+    "resuming": set(),
+    "handlers": {"resuming"},
     "tracking": set(),
     "tuned": {"sam", "methods"},
     "merge": {"sam"},

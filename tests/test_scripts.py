@@ -29,9 +29,10 @@ def test_bad_arguments_are_refused(
         script.command(arguments)
 
 
-def test_keys_of_monai_itself_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_monai_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert script.command(["training", "--tracking", "mlflow"])[-2:] == ["--tracking", "mlflow"]
+    found = script.command(["training", "--tracking", "mlflow", "--epochs=2"])
+    assert found[-4:] == ["--tracking", "mlflow", "--epochs", "2"]
 
 
 def test_command_is_printed_and_its_failure_is_one_line() -> None:

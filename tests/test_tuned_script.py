@@ -47,8 +47,10 @@ def test_spectrum_and_export(base: Path, capsys: pytest.CaptureFixture[str]) -> 
     more = ["--checkpoint", str(base), "--results", str(base.with_name("none"))]
     assert script.main(["spectrum", tuned, str(folder), *more]) == 0
     assert "not known: " in capsys.readouterr().out
-    assert script.main(["export-transformers", tuned, str(folder), *more[:2]]) == 0
-    names = {path.name for path in folder.iterdir()}
+    other = base.with_name("other")
+    other.mkdir()  # an empty folder is as good as none
+    assert script.main(["export-transformers", tuned, str(other), *more[:2]]) == 0
+    names = {path.name for found in (folder, other) for path in found.iterdir()}
     assert names >= {"spectrum.json", "spectrum.png", "model.safetensors", "config.json"}
 
 
@@ -117,6 +119,15 @@ def test_bad_input_is_one_line(name: str, base: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().err.strip().splitlines()[-1]
     assert printed.startswith("error: ") and message in printed
     assert not base.with_name("out").exists()
+
+
+@pytest.mark.parametrize("command", ["merge", "export-onnx"])
+def test_nothing_is_replaced(command: str, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = base.read_bytes()
+    output = str(base if command == "merge" else base.parent)
+    assert script.main([command, part(base), output, "--checkpoint", str(base)]) == 1
+    assert "is there already and is not replaced" in capsys.readouterr().err
+    assert base.read_bytes() == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["mrege", "a", "b"], ["unmerge", "a", "b"], ["merge"]])

@@ -81,7 +81,7 @@ class Tuner(TrainTask):
             bundle_root=str(self.model.bundle),
             items=split,
             ckpt_dir=str(work / "models"),
-            output_dir=str(work),
+            output_dir=str(work / "eval"),  # apart from the labels, which are read
             epochs=epochs,
             val_interval=1,
             min_volume=0,
@@ -99,5 +99,5 @@ class Tuner(TrainTask):
         before = validator.state.metrics["dsc"]
         flow.run()
         flow.finalize()
-        rows = json.loads((work / "training.json").read_text())["epochs"]
+        rows = json.loads((work / "eval" / "training.json").read_text())["epochs"]
         return before, max(row["dsc"] for row in rows)
