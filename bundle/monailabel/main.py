@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -13,14 +14,20 @@ BUNDLE = next(
 )
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
+from lib.endpoints import replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
+from lib.guard import guard  # noqa: E402
 from lib.infer import Segmenter  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.model import Model  # noqa: E402
-from lib.stores import CheckedDatastore, CheckedSessions  # noqa: E402
+from lib.processes import this_process  # noqa: E402
+from lib.runs import SERVER, Runs  # noqa: E402
+from lib.sessions import CheckedSessions  # noqa: E402
+from lib.stores import CheckedDatastore, CheckedSeries  # noqa: E402
 from lib.train import Tuner  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
+from monailabel.interfaces import app as interfaces  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from monailabel.interfaces.exception import ImageNotFoundException  # noqa: E402
 
@@ -33,7 +40,10 @@ class SamParserApp(MONAILabelApp):
     """A bundle behind MONAI Label's server.
 
     ``--conf bundle DIR`` names another bundle than the one that the app lies in, ``--conf labels
-    '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone.
+    '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
+    are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
+    and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
+    finds the patient in the name of an image.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -42,6 +52,8 @@ class SamParserApp(MONAILabelApp):
             overrides["labels"] = json.loads(conf["labels"])
         self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides)
         self.volumes = OpenVolumes(self.model, int(conf.get("volumes", 3)))
+        self.runs = Runs(self.model.bundle)
+        self.unpacked = int(float(conf.get("unpacked_gb", 4)) * 1e9)
         super().__init__(
             app_dir,
             studies,
@@ -61,7 +73,7 @@ class SamParserApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, Any]:
         """Return the training."""
-        return {"samparser": Tuner(self.model)}
+        return {"samparser": Tuner(self.model, self.runs, self.conf.get("patient", ""))}
 
     def init_strategies(self) -> dict[str, Any]:
         """Return the strategies, MONAI Label's own among them."""
@@ -77,18 +89,31 @@ class SamParserApp(MONAILabelApp):
 
     def init_datastore(self) -> Any:
         """Return the studies: a folder, or a DICOMweb server."""
+        interfaces.DICOMWebDatastore = CheckedSeries
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
-        return CheckedDatastore(
-            self.studies,
-            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
-            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
-            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
-        )
+            store = super().init_datastore()
+        else:
+            store = CheckedDatastore(
+                self.studies,
+                auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+                read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+            )
+        store.labels, store.unpacked, store.forget = self.model.labels, self.unpacked, self.forget
+        return store
+
+    def forget(self, image: str, gone: bool) -> None:
+        """Remove what was made of an image's label, and of the image if it is to be gone."""
+        self.runs.forget(image, gone)
+        self.volumes.forget(self.datastore().get_image_uri(image))
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        """Return what the answer tells beside the label: what training will and will not use."""
+        super().on_save_label(image_id, label_id)
+        return dict(self.datastore().told)
 
     def _load_sessions(self, load: bool = False) -> Any:
         path, expiry = settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY
-        return CheckedSessions(path, expiry) if load else None
+        return CheckedSessions(path, expiry, self.unpacked) if load else None
 
     def _download_dcmqi_tools(self) -> None:
         """Do without dcmqi: DICOM SEG is written by itk, and no server here has a network."""
@@ -97,7 +122,14 @@ class SamParserApp(MONAILabelApp):
         """Make the server ready for its first request."""
         from monailabel.app import app
 
+        os.environ[SERVER] = json.dumps(this_process())
+        self.runs.clear()
+        hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
+        guard(app, hosts, int(float(self.conf.get("upload_gb", 2)) * 1e9))
+        tuner = self._trainers.get("samparser")
+        replace_endpoints(lambda request: tuner and tuner.check(request, self.datastore()))
         answer_errors(app)
+        tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         log.info("tuned part: %s", self.model.use("latest"))
         Segmenter.warm_up()
         super().on_init_complete()
