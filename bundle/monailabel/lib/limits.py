@@ -56,7 +56,7 @@ def _check_nifti(path: Path, most: int) -> None:
         )
         _refuse(math.prod(header.get_data_shape()) * FLOAT32, most)
         _refuse(float(header["vox_offset"]), most)
-        _count(iter(lambda: file.read(CHUNK), b""), most * WIDEST // FLOAT32)
+        _count(iter(lambda: file.read(CHUNK), b""), most)
 
 
 def _check_header(path: Path, most: int) -> None:
@@ -66,14 +66,16 @@ def _check_header(path: Path, most: int) -> None:
             if "data file" in header or "datafile" in header:
                 raise InputError("the volume's numbers lie in another file: send one file")
             _refuse(math.prod(map(int, header["sizes"])) * FLOAT32, most)
-            _count(_unpacked(file, header["encoding"]), most * WIDEST // FLOAT32)
-    elif b"ElementDataFile = LOCAL" not in path.open("rb").read(CHUNK):
+            _count(_unpacked(file, header["encoding"]), most)
+        return
+    with path.open("rb") as file:
+        own = b"ElementDataFile = LOCAL" in file.read(CHUNK)
+    if not own:
         raise InputError("the volume's numbers lie in another file: send one file")
-    else:  # ITK unpacks no more than the header says
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        _refuse(math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * FLOAT32, most)
+    reader = sitk.ImageFileReader()  # ITK unpacks no more than the header says
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    _refuse(math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * FLOAT32, most)
 
 
 def _unpacked(file: BinaryIO, encoding: str) -> Iterator[bytes]:
@@ -92,7 +94,7 @@ def _count(chunks: Iterable[bytes], most: int) -> None:
     total = 0
     for chunk in chunks:
         total += len(chunk)
-        _refuse(total, most)
+        _refuse(total * FLOAT32 / WIDEST, most)
 
 
 def _refuse(size: float, most: int) -> None:
