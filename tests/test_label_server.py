@@ -449,6 +449,10 @@ def test_killed_training_leaves_the_old_model(
     assert told["tuned"] == answered
 
 
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 def test_a_killed_server_takes_its_training_with_it(
     server: Server, client: MONAILabelClient, tmp_path: Path
 ) -> None:
@@ -464,11 +468,11 @@ def test_a_killed_server_takes_its_training_with_it(
     told = json.loads(note.read_text())
     first.process.kill()
     first.process.wait(30)
-    assert psutil.pid_exists(told["process"]["pid"])
+    assert alive(told["process"]["pid"])
     again = Server(server.folder, server.bundle, str(server.folder / "studies"))
     again.wait()
     again.stop()
-    assert not psutil.pid_exists(told["process"]["pid"])
+    assert not alive(told["process"]["pid"])
     assert not note.exists()
     assert not (note.parent / told["work"]).exists()
     with pytest.raises(FileNotFoundError):

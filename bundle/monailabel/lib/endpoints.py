@@ -32,9 +32,10 @@ def add_image(
     stem, ending = parted(file.filename or "")
     given = stem if image is None else image
     safe_name("image", given)
-    content = json.loads(params or "{}")
-    if not isinstance(content, dict):
-        raise InputError(f"params={params!r:.80} must be an object")
+    try:
+        content = dict(json.loads(params or "{}"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"params={params!r:.80} must be an object in JSON") from error
     with tempfile.NamedTemporaryFile(suffix=ending, delete=False) as kept:
         while chunk := file.file.read(1 << 20):
             kept.write(chunk)

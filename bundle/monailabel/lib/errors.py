@@ -51,4 +51,5 @@ def _status(error: Exception) -> int:
     # What MONAI Label's own reading of a request stumbles over is the client's; behind that, in
     # our own code, where bad input is told by InputError, it is a fault of ours.
     modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
-    return INTERNAL if any(name.startswith(OWN) for name in modules) else 400
+    ours = (name for name in modules if name != "lib.endpoints")  # which only passes things on
+    return INTERNAL if any(name.startswith(OWN) for name in ours) else 400
