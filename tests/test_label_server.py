@@ -444,6 +444,8 @@ def test_killed_training_leaves_the_old_model(
         time.sleep(0.5)
     client.train_stop()
     assert finished(client)["status"] in ("STOPPED", "ERROR")
+    assert not list(server.bundle.glob("eval/label/*/models"))
+    assert not (server.bundle / "eval/label/running.json").exists()
     assert (server.bundle / "models/tuned/versions.json").read_text() == history
     told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
     assert told["tuned"] == answered

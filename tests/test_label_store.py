@@ -295,6 +295,16 @@ def test_segments_are_matched_and_what_is_dropped_is_told(
         check_labels(labelled(store), store, LABELS)
 
 
+def test_a_coarse_label_means_what_its_viewer_said(store: CheckedDatastore, label: Path) -> None:
+    info = {"label_info": [{"name": "Spleen", "idx": 1}, {"name": "bowel", "idx": 2}]}
+    read = with_own_values(str(label), info, LABELS)
+    values, truth = np.asanyarray(nib.load(read).dataobj), ct(0)[1]
+    assert np.array_equal(values, np.where(truth == 1, LABELS["spleen"], 0))
+    assert np.allclose(nib.load(read).affine, nib.load(label).affine)
+    assert with_own_values(str(label), {}, LABELS) == str(label)
+    Path(read).unlink()
+
+
 def test_a_label_changed_outside_is_not_read_with_the_old_numbers(
     store: CheckedDatastore, label: Path
 ) -> None:

@@ -19,6 +19,8 @@ from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
 from lib.infer import Segmenter  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
+from lib.labels import with_own_values  # noqa: E402
+from lib.limits import check_size  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
@@ -127,7 +129,9 @@ class SamParserApp(MONAILabelApp):
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
         guard(app, hosts, int(float(self.conf.get("upload_gb", 2)) * 1e9))
         tuner = self._trainers.get("samparser")
-        replace_endpoints(lambda request: tuner and tuner.check(request, self.datastore()))
+        replace_endpoints(
+            lambda request: tuner and tuner.check(request, self.datastore()), self.runs.stopped
+        )
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         log.info("tuned part: %s", self.model.use("latest"))
@@ -150,6 +154,8 @@ class SamParserApp(MONAILabelApp):
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):
             raise ImageNotFoundException(f"image {image!r:.80} is not in the datastore")
+        if not kept and Path(image).resolve().parent == Path(tempfile.gettempdir()).resolve():
+            check_size(image, self.unpacked)
         if request.get("model") not in self._infers:
             raise unknown("model", request.get("model"), self._infers)
         prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)
@@ -159,11 +165,15 @@ class SamParserApp(MONAILabelApp):
             label = store.get_label_by_image_id(image, tag)
             if not label:
                 raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
-            request["coarse"] = store.get_label_uri(label, tag)
+            path, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
+            request["coarse"] = with_own_values(path, info, self.model.labels)
         try:
             result = super().infer(request, datastore)
         except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
             raise (root_cause(error) or error) from None
+        finally:
+            if "coarse" in request and request["coarse"] != path:
+                Path(request["coarse"]).unlink()
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result

@@ -48,17 +48,25 @@ def add_image(
     return {"image": name, "given": given}
 
 
-def replace_endpoints(check_training: Callable[[dict[str, Any]], None]) -> None:
-    """Have images added by ``add_image``, and a training checked before it is started."""
+def replace_endpoints(
+    check_training: Callable[[dict[str, Any]], Any], stopped: Callable[[], None]
+) -> None:
+    """Have images added by ``add_image``, and trainings checked first and cleared up after."""
     datastore.add_image = add_image
-    run = AsyncTask.run
+    run, stop = AsyncTask.run, AsyncTask.stop
 
     def checked(method: str, request: Any = None, params: Any = None, **options: Any) -> Any:
         if method == "train":
             check_training({**(request or {}), **(params or {})})
         return run(method, request, params, **options)
 
-    AsyncTask.run = staticmethod(checked)
+    def cleared(method: str) -> Any:
+        task = stop(method)
+        if task and method == "train":
+            stopped()
+        return task
+
+    AsyncTask.run, AsyncTask.stop = staticmethod(checked), staticmethod(cleared)
 
 
 class GivenNames:

@@ -46,8 +46,8 @@ def _status(error: Exception) -> int:
         return 404
     if isinstance(error, HTTPException):  # MONAI Label's own 500 tell what a request lacks
         return error.status_code if error.status_code != INTERNAL else 400
-    if isinstance(error, OSError):
-        return INTERNAL
+    if isinstance(error, OSError):  # the names of files that were sent, or a fault of ours
+        return 400 if error.errno in (errno.ENAMETOOLONG, errno.EINVAL) else INTERNAL
     # What MONAI Label's own reading of a request stumbles over is the client's; behind that, in
     # our own code, where bad input is told by InputError, it is a fault of ours.
     modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))

@@ -1,14 +1,16 @@
 """Labels as viewers save them: what they hold, whose it is, and what is left out."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
 from samparser_monai.data.labels import organ_values, whole_labels
 from samparser_monai.data.organ_names import organ_named
-from samparser_monai.data.volumes import read_oriented
+from samparser_monai.data.volumes import read_oriented, read_volume
 from samparser_monai.errors import InputError
 
 SHAPE = "it must be a list of {'name': 'liver', 'idx': 1}, one for each segment"
@@ -70,6 +72,18 @@ def organs_of(volume: MetaTensor, info: Mapping[str, Any], labels: Mapping[str, 
     for value, own in own_values(info, labels).items():
         table[value] = own
     return MetaTensor(table[volume.numpy()], affine=volume.affine)
+
+
+def with_own_values(path: str, info: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+    """Return the path of a label volume with the organs' own values: this one, or a new file."""
+    if not segments_of(info):
+        return path
+    read = read_volume(path)
+    volume = MetaTensor(whole_labels(read.numpy(), path), affine=read.affine)
+    values = organs_of(volume, info, labels).numpy()[0]
+    with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
+        nib.save(nib.Nifti1Image(values, np.asarray(read.affine)), file.name)
+    return file.name
 
 
 def told(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock
 
 from lib.limits import Taken
@@ -62,6 +63,12 @@ class Runs:
         if note:
             shutil.rmtree(self.folder / Path(note.get("work", "none")).name, ignore_errors=True)
             self._note.unlink(missing_ok=True)
+
+    def stopped(self) -> None:
+        """Clear up behind a training that was killed just now."""
+        if process := running(self.started().get("process")):
+            psutil.wait_procs([process], 10)
+        self.clear()
 
     @contextmanager
     def begin(self) -> Iterator[Path]:
