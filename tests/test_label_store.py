@@ -20,7 +20,7 @@ from conftest import AFFINES, LABELS, ROOT, ct, save_volume
 
 pytest.importorskip("monailabel", reason="see make test-label")
 sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
-from lib.labels import segments_of
+from lib.labels import segments_of, with_own_values
 from lib.limits import Taken, TooLarge, check_size
 from lib.model import Versions
 from lib.names import safe_name

@@ -18,8 +18,8 @@ from lib.endpoints import replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
 from lib.infer import Segmenter  # noqa: E402
-from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.labels import with_own_values  # noqa: E402
+from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.limits import check_size  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
@@ -149,7 +149,8 @@ class SamParserApp(MONAILabelApp):
         Raises:
             InputError: it cannot be answered.
         """
-        request = {key: value for key, value in request.items() if key != "coarse"}
+        coarse = label_file = ""
+        request = dict(request)
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):
@@ -160,20 +161,25 @@ class SamParserApp(MONAILabelApp):
             raise unknown("model", request.get("model"), self._infers)
         prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)
         if isinstance(prompts, Mapping):
-            request.update(prompts.get(image, {}), image=image)
+            asked = prompts.get(image) or {}
+            if not isinstance(asked, Mapping):
+                raise InputError(f"prompts of {image!r} must be an object, not {asked!r:.80}")
+            request.update(asked, image=image)
         elif tag:
             label = store.get_label_by_image_id(image, tag)
             if not label:
                 raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
-            path, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
-            request["coarse"] = with_own_values(path, info, self.model.labels)
+            label_file, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
+            coarse = with_own_values(label_file, info, self.model.labels)
+        request = {key: value for key, value in request.items() if key != "coarse"}
+        request |= {"coarse": coarse} if coarse else {}
         try:
             result = super().infer(request, datastore)
         except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
             raise (root_cause(error) or error) from None
         finally:
-            if "coarse" in request and request["coarse"] != path:
-                Path(request["coarse"]).unlink()
+            if coarse != label_file:
+                Path(coarse).unlink()
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result
