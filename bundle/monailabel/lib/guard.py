@@ -4,7 +4,6 @@ import socket
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 from fastapi import FastAPI
@@ -67,7 +66,7 @@ class OwnPages:
         """Answer 403, or let the request through."""
         headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else {}
         origin, host = headers.get("origin"), headers.get("host")
-        if origin is None or origin in self.origins or urlsplit(origin).netloc == host:
+        if origin is None or origin in self.origins or origin.partition("://")[2] == host:
             await self.app(scope, receive, send)
         else:
             text = f"pages of {origin!r:.80} may not ask this server: see MONAI_LABEL_CORS_ORIGINS"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from monai.data import MetaTensor
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import (
     DataModel,
@@ -92,13 +93,7 @@ class CheckedDatastore(LocalDatastore):
         """Keep a label volume, in place of the one before."""
         tag = checked_name("tag", label_tag)
         ending = parted(label_filename)[1]
-        segments_of(label_info)
-        if image_id not in self.list_images():
-            raise ImageNotFoundException(f"Image {image_id} not found")
-        with _called(label_filename, "the label"):
-            check_size(label_filename, self.unpacked)
-            label = read_label(label_filename, "the label")
-        check_same_grid(read_oriented(self.get_image_uri(image_id)), label, image_id, "the label")
+        label = self.checked_label(image_id, label_filename, label_info)
         name = image_id + ending
         info = {**label_info, "ts": int(time.time()), "name": name}
         with self._alone():
@@ -122,6 +117,22 @@ class CheckedDatastore(LocalDatastore):
         if self.told["left_out"]:
             log.warning("%s: the model does not know %s", image_id, self.told["left_out"])
         return image_id
+
+    def checked_label(self, image_id: str, file: str, info: Any) -> MetaTensor:
+        """Return a label that comes in, along LPS.
+
+        Raises:
+            InputError: it is no label, does not lie on its image, or ``info`` has another shape.
+        """
+        parted(file)
+        segments_of(info)
+        if image_id not in self.list_images():
+            raise ImageNotFoundException(f"Image {image_id} not found")
+        with _called(file, "the label"):
+            check_size(file, self.unpacked)
+            label = read_label(file, "the label")
+        check_same_grid(read_oriented(self.get_image_uri(image_id)), label, image_id, "the label")
+        return label
 
     def noted(self, image_id: str, tag: str) -> dict[str, Any]:
         """Return {info, voxels} of the label that is there.
@@ -285,6 +296,24 @@ class CheckedDatastore(LocalDatastore):
 
 class CheckedSeries(DICOMWebDatastore, CheckedDatastore):
     """Series of a DICOMweb server, whose labels go there as DICOM SEG."""
+
+    def save_label(
+        self,
+        image_id: str,
+        label_filename: str,
+        label_tag: str,
+        label_info: dict,
+        label_id: str = "",
+    ) -> str:
+        """Keep a label volume here and there, checked first; OHIF's scribbles are voxels alone."""
+        if not label_filename.endswith(".bin"):
+            self.checked_label(image_id, label_filename, label_info)
+        return str(super().save_label(image_id, label_filename, label_tag, label_info, label_id))
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """Return the label that was saved here, or fetch it."""
+        kept = LocalDatastore.get_label_uri(self, label_id, label_tag)
+        return kept or str(super().get_label_uri(label_id, label_tag, image_id))
 
     def _to_id(self, file: str) -> tuple[str, str]:
         return parted(file)
