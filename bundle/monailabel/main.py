@@ -24,8 +24,9 @@ from lib.limits import check_size  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
+from lib.series import CheckedSeries  # noqa: E402
 from lib.sessions import CheckedSessions  # noqa: E402
-from lib.stores import CheckedDatastore, CheckedSeries  # noqa: E402
+from lib.stores import CheckedDatastore  # noqa: E402
 from lib.train import Tuner  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402

@@ -3,38 +3,29 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from monai.data import MetaTensor
-from monailabel.datastore.dicom import DICOMWebDatastore
-from monailabel.datastore.local import (
-    DataModel,
-    ImageLabelModel,
-    LocalDatastore,
-    LocalDatastoreModel,
-)
+from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from lib.labels import read_label, segments_of, told, voxels_of
 from lib.limits import Taken, check_size
-from lib.names import VOLUMES, checked_name, parted, safe_name
+from lib.names import checked_name, parted, safe_name
+from lib.whole import WholeDatastore, volumes
 from samparser_monai.data.volumes import check_same_grid, read_oriented, read_volume
 from samparser_monai.errors import InputError
-from samparser_monai.files import replacing, visible
+from samparser_monai.files import replacing
 
 log = logging.getLogger(__name__)
-PATTERNS = tuple(f"*{ending}" for ending in VOLUMES)
 
 
-class CheckedDatastore(LocalDatastore):
+class CheckedDatastore(WholeDatastore):
     """Volumes in a folder; only volumes come in, and labels on the grid of their image.
 
     What a viewer says about a label (``label_info``) is what its numbers mean. It lies under
@@ -54,12 +45,7 @@ class CheckedDatastore(LocalDatastore):
         self.unpacked = 4 * 10**9
         self.forget: Callable[[str, bool], None] = lambda image, gone: None
         self.told: dict[str, Any] = {}
-        Path(datastore_path).mkdir(parents=True, exist_ok=True)
-        self._threads = threading.RLock()
-        self._processes = FileLock(Path(datastore_path, ".lock"), thread_local=False)
-        super().__init__(datastore_path, **{"extensions": PATTERNS, **options})
-        if handler := getattr(self, "_handler", None):
-            handler.on_moved = self._on_any_event  # a rename, by which files come here
+        super().__init__(datastore_path, **options)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Keep an uploaded volume under a safe name; the one that it was given is noted.
@@ -79,7 +65,7 @@ class CheckedDatastore(LocalDatastore):
         with self._alone():
             self._init_from_datastore_file()
             folder = Path(self._datastore.image_path())
-            if _volumes(folder, name):
+            if volumes(folder, name):
                 raise Taken(f"image {name!r} is there already: delete it first, or name it anew")
             added = ImageLabelModel(image=DataModel(info=info, ext=ending))
             objects = {**self._datastore.objects, name: added}
@@ -107,7 +93,7 @@ class CheckedDatastore(LocalDatastore):
             ):
                 shutil.copyfile(label_filename, file)
                 note.write_text(json.dumps({"info": info, "voxels": voxels_of(label)}))
-            for path in _volumes(folder, image_id):
+            for path in volumes(folder, image_id):
                 if path.name != name:
                     path.unlink()
             for path in notes.iterdir():
@@ -206,7 +192,7 @@ class CheckedDatastore(LocalDatastore):
             for folder in Path(self._datastore.label_path(None)).iterdir():
                 if folder.is_dir():
                     self._remove_label_files(image_id, folder.name)
-            for path in _volumes(Path(self._datastore.image_path()), image_id):
+            for path in volumes(Path(self._datastore.image_path()), image_id):
                 path.unlink()
             left = {k: v for k, v in self._datastore.objects.items() if k != image_id}
             with self._changed(left):
@@ -214,119 +200,9 @@ class CheckedDatastore(LocalDatastore):
 
     def _remove_label_files(self, label_id: str, tag: str) -> None:
         folder = Path(self._datastore.label_path(tag))
-        for path in _volumes(folder, label_id):
+        for path in volumes(folder, label_id):
             path.unlink()
         shutil.rmtree(folder / ".info" / label_id, ignore_errors=True)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads, and processes on the same folder, from what is done meanwhile."""
-        with self._threads, self._processes:
-            yield
-
-    @contextmanager
-    def _changed(self, objects: dict[str, ImageLabelModel]) -> Iterator[None]:
-        """Have other objects, on disk and here, if all goes well; the list is renamed last."""
-        path, before = Path(self._datastore_config_path), self._datastore
-        self._datastore = before.model_copy(update={"objects": objects})
-        try:
-            with replacing(path) as file:
-                content = self._datastore.model_dump(exclude={"base_path"})
-                file.write_text(json.dumps(content, indent=2, default=str))
-                yield
-        except BaseException:
-            self._datastore = before
-            raise
-        self._config_ts = _state(path)
-
-    def _with_label(self, image_id: str, tag: str, label: DataModel | None) -> Any:
-        objects = dict(self._datastore.objects)
-        if image_id not in objects:
-            raise ImageNotFoundException(f"Image {image_id} not found")
-        labels = {t: known for t, known in objects[image_id].labels.items() if t != tag}
-        labels |= {} if label is None else {tag: label}
-        objects[image_id] = ImageLabelModel(image=objects[image_id].image, labels=labels)
-        return self._changed(objects)
-
-    def _update_datastore_file(self, lock: bool = True) -> None:
-        with self._alone(), self._changed(self._datastore.objects):
-            pass
-
-    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
-        path = Path(self._datastore_config_path)
-        with self._alone():
-            if not path.exists() or self._config_ts == _state(path):
-                return
-            try:
-                read = LocalDatastoreModel.model_validate_json(path.read_bytes())
-            except ValueError as error:
-                raise InputError(
-                    f"{path} is damaged: it says what the numbers of saved labels mean; bring it "
-                    "back, or remove it and save those labels again"
-                ) from error
-            self._datastore = read.model_copy(update={"base_path": self._datastore_path})
-            self._config_ts = _state(path)
-
-    def _reconcile_datastore(self) -> None:
-        with self._alone():
-            super()._reconcile_datastore()
-
-    def _remove_non_existing(self) -> int:
-        """Pass over what is gone; others may be reading the list that there is."""
-        before, folder = self._datastore.objects, Path(self._datastore.image_path())
-        after: dict[str, ImageLabelModel] = {}
-        for image, known in before.items():
-            there = {
-                tag: label
-                for tag, label in known.labels.items()
-                if Path(self._datastore.label_path(tag), image + label.ext).exists()
-            }
-            if (folder / (image + known.image.ext)).exists():
-                after[image] = ImageLabelModel(image=known.image, labels=there)
-        self._datastore = self._datastore.model_copy(update={"objects": after})
-        return int(after != before)
-
-    def _list_files(self, path: str, patterns: Any) -> dict[str, str]:
-        found = _volumes(Path(path)) if Path(path).is_dir() else []
-        return {file.name: file.name for file in found}
-
-    def _to_id(self, file: str) -> tuple[str, str]:
-        return parted(file)
-
-
-class CheckedSeries(DICOMWebDatastore, CheckedDatastore):
-    """Series of a DICOMweb server, whose labels go there as DICOM SEG."""
-
-    def save_label(
-        self,
-        image_id: str,
-        label_filename: str,
-        label_tag: str,
-        label_info: dict,
-        label_id: str = "",
-    ) -> str:
-        """Keep a label volume here and there, checked first; OHIF's scribbles are voxels alone."""
-        if not label_filename.endswith(".bin"):
-            self.checked_label(image_id, label_filename, label_info)
-        return str(super().save_label(image_id, label_filename, label_tag, label_info, label_id))
-
-    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
-        """Return the label that was saved here, or fetch it."""
-        kept = LocalDatastore.get_label_uri(self, label_id, label_tag)
-        return kept or str(super().get_label_uri(label_id, label_tag, image_id))
-
-    def _to_id(self, file: str) -> tuple[str, str]:
-        return parted(file)
-
-
-def _volumes(folder: Path, name: str | None = None) -> list[Path]:
-    """Return the volumes in a folder, or those of one name; hidden and empty files are none."""
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        shown = path.name.lower().endswith(VOLUMES) and visible(path)
-        if shown and path.is_file() and path.stat().st_size:
-            found += [path] if name in (None, parted(path.name)[0]) else []
-    return found
 
 
 @contextmanager
@@ -341,8 +217,3 @@ def _called(path: str, name: str) -> Iterator[None]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int]:
-    state = os.stat(path)
-    return state.st_ino, state.st_mtime_ns
