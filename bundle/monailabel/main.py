@@ -129,15 +129,17 @@ class SamParserApp(MONAILabelApp):
         self.runs.clear()
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
         guard(app, hosts, int(float(self.conf.get("upload_gb", 2)) * 1e9))
-        tuner = self._trainers.get("samparser")
-        replace_endpoints(
-            lambda request: tuner and tuner.check(request, self.datastore()), self.runs.stopped
-        )
+        replace_endpoints(self.check_training, self.runs.stopped)
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         log.info("tuned part: %s", self.model.use("latest"))
         Segmenter.warm_up()
         super().on_init_complete()
+
+    def check_training(self, request: dict[str, Any]) -> None:
+        """Refuse a training that would fail, before it is started in the background."""
+        if tuner := self._trainers.get(request.get("model")):
+            tuner.check(request, self.datastore())
 
     def bundle_path(self, model: str | None) -> None:
         """Refuse a task for a model that is not there, before it is started in the background."""

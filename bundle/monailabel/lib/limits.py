@@ -8,6 +8,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,3 +104,12 @@ class TooLarge(InputError):
 
 class Taken(InputError):
     """What is there already, or in use, and stays."""
+
+
+@contextmanager
+def called(path: str, name: str) -> Iterator[None]:
+    """Let errors about a temporary file tell what it is."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(str(error).replace(path, name)) from error

@@ -11,7 +11,7 @@ from uuid import uuid1
 from monailabel.utils.sessions import SessionInfo, Sessions
 from pydicom.misc import is_dicom
 
-from lib.limits import check_size
+from lib.limits import called, check_size
 from samparser_monai.data.volumes import read_volume
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
@@ -43,9 +43,10 @@ class CheckedSessions(Sessions):
         if uncompress:
             raise InputError("uncompress is not served: send the volume, or its DICOM files")
         source = Path(data_file)
-        if source.is_file() and not is_dicom(source):
-            check_size(source, self.unpacked)
-        read_volume(source)
+        with called(data_file, "the session's volume"):
+            if source.is_file() and not is_dicom(source):
+                check_size(source, self.unpacked)
+            read_volume(source)
         name, now = str(uuid1()), int(time.time())
         coming, folder = Path(self.store_path, COMING + name), Path(self.store_path, name)
         info = SessionInfo(

@@ -5,8 +5,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from lib.labels import read_label, segments_of, told, voxels_of
-from lib.limits import Taken, check_size
+from lib.limits import Taken, called, check_size
 from lib.names import checked_name, parted, safe_name
 from lib.whole import WholeDatastore, volumes
 from samparser_monai.data.volumes import check_same_grid, read_oriented, read_volume
@@ -58,7 +57,7 @@ class CheckedDatastore(WholeDatastore):
         name = safe_name("image", given)
         if not isinstance(image_info, Mapping):
             raise InputError(f"params={image_info!r:.80} must be an object")
-        with _called(image_filename, f"image {name!r}"):
+        with called(image_filename, f"image {name!r}"):
             check_size(image_filename, self.unpacked)
             read_volume(image_filename)
         info = {**image_info, "given": given, "ts": int(time.time()), "name": name + ending}
@@ -114,7 +113,7 @@ class CheckedDatastore(WholeDatastore):
         segments_of(info)
         if image_id not in self.list_images():
             raise ImageNotFoundException(f"Image {image_id} not found")
-        with _called(file, "the label"):
+        with called(file, "the label"):
             check_size(file, self.unpacked)
             label = read_label(file, "the label")
         check_same_grid(read_oriented(self.get_image_uri(image_id)), label, image_id, "the label")
@@ -203,15 +202,6 @@ class CheckedDatastore(WholeDatastore):
         for path in volumes(folder, label_id):
             path.unlink()
         shutil.rmtree(folder / ".info" / label_id, ignore_errors=True)
-
-
-@contextmanager
-def _called(path: str, name: str) -> Iterator[None]:
-    """Let errors about a temporary file tell what it is."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(str(error).replace(path, name)) from error
 
 
 def _digest(path: Path) -> str:
