@@ -120,6 +120,7 @@ def test_a_killed_upload_leaves_no_image_or_the_whole(
         killed_while(lambda name=name: store.add_image(name, str(volume), {}), chance, longest)
         again = open_store(tmp_path / "studies")
         assert {"case_0", "case_1", "first"} <= set(again.list_images())
+        assert not list((tmp_path / "studies").rglob(".unfinished_*"))
         for image in again.list_images():
             assert nib.load(again.get_image_uri(image)).get_fdata().any()
 

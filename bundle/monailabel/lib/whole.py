@@ -32,6 +32,10 @@ class WholeDatastore(LocalDatastore):
         self._threads = threading.RLock()
         self._processes = FileLock(Path(datastore_path, ".lock"), thread_local=False)
         super().__init__(datastore_path, **{"extensions": PATTERNS, **options})
+        with self._alone():  # nobody else is writing now: what there is was left by a kill
+            labels = Path(self._datastore.label_path(None)).rglob(".unfinished_*")
+            for left in [*Path(datastore_path).glob(".unfinished_*"), *labels]:
+                left.unlink(missing_ok=True)
         if handler := getattr(self, "_handler", None):
             handler.on_moved = self._on_any_event  # a rename, by which files come here
 
