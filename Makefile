@@ -37,7 +37,7 @@ label-demo: .venv-label/installed $(DEMO)/$(BUNDLE)
 	$(LABEL)/python $(DEMO)/$(BUNDLE)/label_app/serve.py --studies $(DEMO)/studies --port $(PORT)
 
 test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
-	$(LABEL)/python -m pytest -m server tests/test_label_server.py tests/test_label_ohif.py
+	$(LABEL)/python -m pytest -m server tests/test_label_store.py tests/test_label_server.py tests/test_label_ohif.py
 
 # The server's own copy, which trainings add to; `make bundle` leaves it alone.
 $(DEMO)/$(BUNDLE): | bundle

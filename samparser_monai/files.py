@@ -26,6 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".unfinished_{path.name}")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # else a machine that loses its power may keep the name alone
         os.replace(temporary, path)
     except Exception as error:
         if not is_full(error, path.parent):
