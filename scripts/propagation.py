@@ -131,7 +131,7 @@ def measure(
 
 def merged(path: Path, cases: dict[str, Any]) -> dict[str, Any]:
     """Return cases, case -> way -> organ -> DSC, with what a file of an earlier run has besides."""
-    found = json.loads(path.read_text())["cases"] if path.exists() else {}
+    found = json.loads(path.read_text(encoding="utf-8"))["cases"] if path.exists() else {}
     for case, by_way in cases.items():
         for way, figures in by_way.items():
             found.setdefault(case, {}).setdefault(way, {}).update(figures)
