@@ -66,21 +66,24 @@ def test_points_and_mask_prompts_equal_stock_sam(picture: torch.Tensor) -> None:
         torch.tensor([[[5.0, 9, 1], [60, 70, 0]]]),
         torch.tensor([[[20.0, 30, 1], [0, 0, -1]]]),
     ]
-    masks = [torch.randn(1, 1, 32, 32), torch.randn(1, 1, 32, 32)]
+    masks = [*torch.randn(2, 1, 1, 32, 32, generator=torch.Generator().manual_seed(1))]
     with torch.no_grad():
         embeddings = network.embed(network.features(picture))
         found, iou = network.decode(embeddings, points=points, masks=masks)
+        wanted = []
         for n, (clicks, mask) in enumerate(zip(points, masks, strict=True)):
             sparse, dense = network.prompt_encoder((clicks[..., :2], clicks[..., 2]), None, mask)
-            wanted = network.mask_decoder(
-                image_embeddings=embeddings[n : n + 1],
-                image_pe=network.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=False,
+            wanted.append(
+                network.mask_decoder(
+                    image_embeddings=embeddings[n : n + 1],
+                    image_pe=network.prompt_encoder.get_dense_pe(),
+                    sparse_prompt_embeddings=sparse,
+                    dense_prompt_embeddings=dense,
+                    multimask_output=False,
+                )
             )
-            assert_near(found[n], wanted[0][0])
-            assert_near(iou[n], wanted[1][0])
+    for ours, theirs in zip((found, iou), zip(*wanted, strict=True), strict=True):
+        assert_near(ours, torch.cat(theirs))
 
 
 def test_without_boxes_each_image_is_its_own_box(picture: torch.Tensor) -> None:
