@@ -17,8 +17,18 @@ from samparser_monai.errors import InputError, writable
 
 
 def cache_dir() -> Path:
-    """Return the folder of what was fetched: $SAMPARSER_CACHE or ~/.cache/samparser_monai."""
-    return Path(os.environ.get("SAMPARSER_CACHE", "~/.cache/samparser_monai")).expanduser()
+    """Return the folder of what was fetched: $SAMPARSER_CACHE or ~/.cache/samparser_monai.
+
+    Raises:
+        InputError: this user has no home folder, as in some containers.
+    """
+    try:
+        return Path(os.environ.get("SAMPARSER_CACHE", "~/.cache/samparser_monai")).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            "this user has no home folder: name one to keep weights and features in by "
+            "SAMPARSER_CACHE=FOLDER"
+        ) from error
 
 
 @dataclass(frozen=True)

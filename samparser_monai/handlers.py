@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import monai.handlers
 import torch
 from ignite.engine import Engine, Events
@@ -16,6 +17,7 @@ from monai.utils import set_determinism
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
@@ -36,6 +38,18 @@ class ValidationHandler(monai.handlers.ValidationHandler):
 
     def _due(self, engine: Engine, epoch: int) -> bool:
         return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate, and say how good the model is by now."""
+        super().__call__(engine)
+        _tell(engine, self.validator)
+
+
+@idist.one_rank_only()
+def _tell(trainer: Engine, validator: Engine) -> None:
+    name, metrics = validator.state.key_metric_name, validator.state.metrics
+    epoch, epochs = trainer.state.epoch, trainer.state.max_epochs
+    tqdm.write(f"after epoch {epoch} of {epochs}: {name} {metrics[name]:.2f} % in validation")
 
 
 class CheckpointSaver(monai.handlers.CheckpointSaver):

@@ -187,7 +187,7 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int, folder
 
 def _run(parts: list[str], log: Path) -> None:
     """Run a command of monai.bundle in this process; what it prints goes to a file."""
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         try:

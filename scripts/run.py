@@ -84,7 +84,7 @@ def finished(parts: list[str], log: Path) -> float:
     Raises:
         InputError: it failed; the message ends with the command's own last line.
     """
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "monai.bundle", *parts],
             stdout=file,
@@ -93,7 +93,7 @@ def finished(parts: list[str], log: Path) -> float:
         )
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise InputError(f"`monai.bundle {' '.join(parts)}` failed: {''.join(last)}")
     return usage.ru_maxrss * 1024 / 1e9
 

@@ -49,7 +49,7 @@ def test_masks_and_boxes_follow_the_picture(
     assert factor == 2 or not torch.equal(found["image"], item["image"])
     masks = [mask.bool() for mask in found["label"]]
     for n, (mask, box) in enumerate(zip(masks, found["boxes"], strict=True), 1):
-        inside = (found["image"][0][mask] - factor * n).abs() < 0.2
+        inside = (found["image"][0][mask] - factor * n).abs() < 0.2 * factor
         assert inside.float().mean() >= share
         rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
         assert box.tolist() == [columns[0], rows[0], columns[-1], rows[-1]]

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 import shutil
 import subprocess
 import tarfile
@@ -15,7 +16,7 @@ from conftest import save_volume
 
 from samparser_monai.data import abdomen_ct_items, demonstration
 from samparser_monai.errors import InputError
-from samparser_monai.fetch import Source, extract, fetch
+from samparser_monai.fetch import Source, cache_dir, extract, fetch
 
 CONTENT = b"weights"
 KNOWN = {"name": "w.pt", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
@@ -205,3 +206,14 @@ def test_demonstration_is_a_data_set(
     assert [found[s][0]["case"] for s in ("train", "validation")] == ["coarse", "fine"]
     label = np.asanyarray(nib.load(found["train"][0]["label"]).dataobj)
     assert label.ravel().tolist() == [0, 3, 2, 2, 0, 1, 0, 4]  # spleen, kidneys, liver, pancreas
+
+
+def test_user_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("SAMPARSER_CACHE", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(InputError, match=r"no home folder: name one .* by SAMPARSER_CACHE=FOLDER"):
+        cache_dir()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, State
 from monai.engines import Evaluator, IterationEvents
 from monai.handlers import StatsHandler
 from torch import nn
@@ -22,12 +22,13 @@ from samparser_monai.handlers import CheckpointSaver, Finite, PlainErrors, Valid
         (3, 1, [1, 2, 3]),
     ],
 )
-def test_validates_at_the_interval_and_at_the_end(
-    epochs: int, interval: int, judged: list[int]
+def test_validates_at_the_interval_and_at_the_end_and_says_so(
+    epochs: int, interval: int, judged: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Validator(Evaluator):
         def __init__(self) -> None:
             self.epochs: list[int] = []
+            self.state = State(key_metric_name="dsc", metrics={"dsc": 79.123})
 
         def run(self, global_epoch: int = 1) -> None:
             self.epochs.append(global_epoch)
@@ -36,6 +37,8 @@ def test_validates_at_the_interval_and_at_the_end(
     ValidationHandler(interval, validator).attach(trainer)
     trainer.run([0], max_epochs=epochs)
     assert validator.epochs == judged
+    told = [f"after epoch {n} of {epochs}: dsc 79.12 % in validation" for n in judged]
+    assert capsys.readouterr().out.splitlines() == told
 
 
 class Trainer(Engine):

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from closeness import assert_near
 from conftest import move
 from monai.bundle import ConfigParser
 from torch import Tensor
 from torch.nn.utils import parametrize
-from torch.testing import assert_close
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
@@ -27,8 +27,7 @@ from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, b
 from samparser_monai.sam.tiny_vit import TinyViTEncoder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-exactly = partial(assert_close, rtol=0, atol=0)
-nearly = partial(assert_close, rtol=0, atol=1e-5)
+exactly = partial(assert_near, share=0)
 
 NECK = r"image_encoder\.neck\.[02]"
 BLOCK = r"image_encoder\.(stages\.\d\.)?blocks\.\d\."
@@ -137,7 +136,7 @@ def logits(network: SamNetwork, image: Tensor) -> Tensor:
 def test_identity_at_the_start(case: Case, image: Tensor) -> None:
     network = case.build()
     # U diag(p) Vh is the weight up to the rounding of float32; all else adds exact zeros
-    same = nearly if any(True for _ in steps(network)) else exactly
+    same = assert_near if any(True for _ in steps(network)) else exactly
     same(logits(network, image), logits(build("tiny"), image))
     assert network.method == case.name
 
@@ -235,7 +234,7 @@ def test_split_is_the_encoder(case: Case, image: Tensor) -> None:
             tensor.mul_(2)
     exactly(changed.features(image), features)  # and reads what it says
     # sums in another order: rounding
-    assert_close(network.embed(features), network.image_encoder(image), rtol=1e-5, atol=1e-5)
+    assert_near(network.embed(features), network.image_encoder(image))
 
 
 @torch.no_grad()
@@ -266,7 +265,7 @@ def test_merged(case: Case, image: Tensor) -> None:
             merge(network)
     else:
         plain.load_state_dict(merge(network).state_dict())
-        nearly(logits(plain, image), expected)
+        assert_near(logits(plain, image), expected)
     exactly(logits(network, image), expected)  # and stays as it was
 
 
@@ -331,7 +330,7 @@ def test_every_method_has_an_overlay_and_a_row_here() -> None:
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "methods").glob("*.json")), ids=lambda p: p.stem)
 def test_overlay(path: Path) -> None:
-    assert json.loads(path.read_text()).keys() - {"encoder_rate"} == {"network_def"}
+    assert json.loads(path.read_text(encoding="utf-8")).keys() - {"encoder_rate"} == {"network_def"}
     parser = ConfigParser()
     parser.read_config([CONFIGS / "train.json", path])
     parser["backbone"] = "tiny"

@@ -157,7 +157,8 @@ def test_picture_that_its_exif_turns_fits_its_annotations(
     loaded = Annotationsd()(LoadPictured()(item))
     wanted = stored if told == "stored" and orientation != 3 else picture
     assert item["size"] == wanted.shape[:2] == loaded["label"][0].shape
-    assert abs(loaded["image"].permute(1, 2, 0).numpy() - wanted).mean() < 2
+    # JPEG's loss at its best quality
+    assert abs(loaded["image"].permute(1, 2, 0).numpy() - wanted).mean() < 0.01 * 255
 
 
 @pytest.mark.parametrize(
