@@ -42,7 +42,8 @@ def temporary_folder() -> str:
 
 
 if __name__ == "__main__":
-    os.environ["TMPDIR"] = tempfile.tempdir = temporary_folder()
+    folder = temporary_folder()
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again at its end
     app = str(Path(__file__).resolve().parent)
     sys.argv[1:] = ["start_server", "--app", app, "--host", "127.0.0.1", *sys.argv[1:]]
@@ -52,4 +53,4 @@ if __name__ == "__main__":
         for method in list(background_processes):
             while stop_background_task(method):
                 pass
-        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
