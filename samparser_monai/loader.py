@@ -2,13 +2,14 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
 from monai.data import Dataset
+from monai.transforms import Compose
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from samparser_monai.data.collate import collate
@@ -84,20 +85,23 @@ def _say_once(message: str) -> None:
     log.info(message)
 
 
-class _NamedCase:
-    """A transform of items; what goes wrong with one names its case, in one line."""
+class _NamedCase(Compose):
+    """The transforms of a dataset; what goes wrong with an item names its case, in one line.
 
-    def __init__(self, transform: Callable[[Any], Any]) -> None:
-        self.transform = transform
+    It is a Compose, so that an epoch's seed reaches what draws at random.
+    """
 
-    def __call__(self, item: Any) -> Any:
+    def __init__(self, transform: Any) -> None:
+        super().__init__(getattr(transform, "transforms", transform))
+
+    def __call__(self, item: Any, *args: Any, **options: Any) -> Any:
         """Transform the item.
 
         Raises:
             InputError: whatever went wrong.
         """
         try:
-            return self.transform(item)
+            return super().__call__(item, *args, **options)
         except Exception as error:
             case, cause = item.get("case"), root_cause(error)
             if cause and str(case) in str(cause):

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 from monai.data import Dataset
+from monai.data.utils import set_rnd
+from monai.transforms import Compose, RandGaussianNoised
 
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.loader import FeatureLoader
@@ -33,3 +35,18 @@ def test_failure_names_its_case(case: str, message: str, workers: int) -> None:
     with pytest.raises(Exception) as caught:
         list(loader)
     assert str(root_cause(caught.value)) == message
+
+
+def test_seed_reaches_what_draws_at_random() -> None:
+    draw = Compose([prepare, RandGaussianNoised("image", prob=1.0)])
+    loaders = [
+        FeatureLoader(Dataset([{"case": "good"}], transform), build("tiny"), None)
+        for transform in (draw, draw)
+    ]
+    drawn = []
+    for loader in loaders:
+        set_rnd(loader.dataset, seed=7)
+        drawn.append(next(iter(loader))["image"])
+    assert torch.equal(*drawn) and drawn[0].std() > 0
+    set_rnd(loader.dataset, seed=8)
+    assert not torch.equal(next(iter(loader))["image"], drawn[0])
