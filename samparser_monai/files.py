@@ -37,6 +37,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "lost+found"}
+"""What operating systems leave between people's files; names are compared in lower case."""
+
+
+def visible(path: Path) -> bool:
+    """Tell whether a file or folder is one of the user's, by its name alone.
+
+    Hidden ones (``._x``, ``.DS_Store``, ``.thumbnails``) and the system's (``@eaDir``,
+    ``#recycle``, ``Thumbs.db``, ``__MACOSX``) are not. What lies in such a folder is hidden too,
+    but that is for the caller, who knows where the user's folder begins.
+    """
+    name = path.name.lower()
+    return not (name.startswith((".", "@eadir", "#recycle", "#snapshot")) or name in SYSTEM)
+
+
 class DiskFull(InputError):
     """No later file can be written either."""
 

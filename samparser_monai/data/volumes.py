@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
+from samparser_monai.data.labels import whole_labels
 from samparser_monai.errors import InputError
 
 AXES = "LPS"
@@ -93,16 +94,14 @@ def read_pair(image: str | Path, label: str | Path) -> tuple[np.ndarray, np.ndar
 
     Raises:
         InputError: as read_volume; shapes or affines that do not agree; an empty label, or one
-            that is not of whole numbers.
+            whose values are not whole, see whole_labels.
     """
     volume, truth = read_oriented(image), read_oriented(label)
     check_same_grid(volume, truth, image, label)
-    values = truth.numpy()[0]
+    values = whole_labels(truth.numpy()[0], str(label))
     if not values.any():
         raise InputError(f"{label} is all zero: label at least one organ, or leave the case out")
-    if not np.array_equal(values, np.rint(values)):
-        raise InputError(f"{label} holds fractions: a label volume has whole numbers")
-    return volume.numpy()[0], values.astype(np.int32)
+    return volume.numpy()[0], values
 
 
 def check_same_grid(
