@@ -52,6 +52,22 @@ def visible(path: Path) -> bool:
     return not (name.startswith((".", "@eadir", "#recycle", "#snapshot")) or name in SYSTEM)
 
 
+def ends_with(path: Path, endings: tuple[str, ...]) -> bool:
+    """Tell whether a name has one of these endings (lower case), in whichever case it is."""
+    return path.name.lower().endswith(endings)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the visible files below a folder, sorted; links to folders are followed, once each."""
+    found, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(here))
+        paths = [Path(here, name) for name in folders]
+        folders[:] = [p.name for p in paths if visible(p) and os.path.realpath(p) not in seen]
+        found += [path for path in (Path(here, name) for name in names) if visible(path)]
+    return sorted(found)
+
+
 class DiskFull(InputError):
     """No later file can be written either."""
 

@@ -12,7 +12,7 @@ from monai.transforms import Orientation
 from torch import Tensor
 
 from samparser_monai.data.labels import Labels, organ_values
-from samparser_monai.data.volumes import check_same_grid, read_volume
+from samparser_monai.data.volumes import check_same_grid, disagreeing_forms, read_volume
 from samparser_monai.errors import InputError
 from samparser_monai.prompts import boxes_of, frame_scale, instances_of
 
@@ -127,6 +127,12 @@ class TargetReader:
         if frame == "voxel":
             to_world = np.asarray(self.volume.affine, dtype=float)
         else:  # MONAI's affines lead to RAS
+            path = self.volume.meta["filename_or_obj"]
+            if told := disagreeing_forms(path):
+                raise InputError(
+                    f"{path}: {key} in mm (frame {frame!r}) may mean another place: {told}; give "
+                    "voxels, or correct its header"
+                )
             to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
         moved = np.linalg.inv(np.asarray(self.view.affine, dtype=float)) @ to_world
         voxels = np.rint(np.c_[given, np.ones(len(given))] @ moved.T)[:, :3].astype(int)
