@@ -17,6 +17,8 @@ from samparser_monai.errors import InputError
 from samparser_monai.prompts import boxes_of, frame_scale, instances_of
 
 Prompt = Mapping[str, Any]
+Click = tuple[str, int, Tensor]
+"""The organ, the slice, and x, y (pixels of the model's input) and 1 or 0 (3,) of a point."""
 
 
 @dataclass
@@ -25,6 +27,11 @@ class Seed:
 
     box: Tensor | None = None
     points: Tensor | None = None
+
+    @property
+    def starts(self) -> bool:
+        """Whether it shows an object: background points alone show what is none."""
+        return self.box is not None or bool(self.points is not None and self.points[:, 2].any())
 
 
 @dataclass
@@ -64,9 +71,37 @@ class Target:
         return torch.tensor([np.interp(k, list(boxed), side) for side in sides]).float()
 
     def on_its_slices(self) -> dict[int, Seed]:
-        """Return its seeds, and its box on each other slice of its span."""
-        span = range(self.span[0], self.span[1] + 1) if self.span else ()
-        return {k: Seed(self.box) for k in span} | self.seeds
+        """Return its box on each slice of its span, and its seeds, beside that box if they lie in it.
+
+        Background points alone ask for nothing.
+        """
+        span = range(self.span[0], self.span[1] + 1) if self.span else range(0)
+        found = {k: Seed(self.box) for k in span}
+        for k, seed in self.seeds.items():
+            whole = self.box if k in span else None
+            found[k] = Seed(whole if seed.box is None else seed.box, seed.points)
+        return {k: seed for k, seed in found.items() if seed.starts}
+
+    def first_seeds(self) -> dict[int, Seed]:
+        """Return the seeds that show the object without another's help.
+
+        Where there are boxes these do; points then correct what was made of them.
+        """
+        boxed = {k: seed for k, seed in self.seeds.items() if seed.box is not None}
+        if boxed or self.box is not None:
+            return boxed
+        return {k: seed for k, seed in self.seeds.items() if seed.starts}
+
+    def distance(self, k: int, point: Tensor) -> tuple[float, int]:
+        """Return how far a point on slice ``k`` lies from the object, in pixels and in slices."""
+        box = self.box_near(k)
+        if box is None:
+            shown = torch.cat([s.points for s in self.seeds.values() if s.points is not None])
+            beyond = (shown[:, :2] - point[:2]).norm(dim=1).min()
+        else:
+            beyond = torch.maximum(box[:2] - point[:2], point[:2] - box[2:]).clamp(min=0).norm()
+        shown_on = range(self.span[0], self.span[1] + 1) if self.span else list(self.seeds)
+        return float(beyond), min(abs(n - k) for n in shown_on)
 
 
 class TargetReader:
@@ -89,11 +124,13 @@ class TargetReader:
         """Return what the prompts of a volume ask for.
 
         Boxes of one organ on different slices that overlap are one object, and so are a 3-D box
-        and the boxes in it; two boxes on one slice are two objects. Points belong to the object
-        whose box they lie in.
+        and the boxes in it; two boxes on one slice are two objects. A foreground point belongs to
+        the object whose box it lies in, or is an object of its own; a background point belongs to
+        the nearest object.
 
         Raises:
-            InputError: a prompt leaves the volume, or a mask lies on another grid.
+            InputError: a prompt leaves the volume, or a mask lies on another grid; background
+                points of an organ that nothing else asks for; points that contradict each other.
         """
         found: list[Target] = []
         for prompt in sorted(prompts, key=self._order):
@@ -101,14 +138,13 @@ class TargetReader:
                 found += self._of_mask(prompt)
             elif "box" in prompt:
                 self._add_box(found, prompt)
-            else:
-                self._add_points(found, prompt)
+        self._add_points(found, [prompt for prompt in prompts if "points" in prompt])
         return found
 
     def _order(self, prompt: Prompt) -> int:
-        """Return the sort key by which boxes of several slices come first and points last."""
+        """Return the sort key by which boxes of several slices come before those of one."""
         if "box" not in prompt:
-            return 2 * ("points" in prompt)
+            return 0
         low, high = self.voxel_box(prompt)
         return int(low[2] == high[2])
 
@@ -180,23 +216,51 @@ class TargetReader:
             found.append(target := Target(prompt["label"]))
         target.seeds[k] = Seed(box)
 
-    def _add_points(self, found: list[Target], prompt: Prompt) -> None:
+    def _add_points(self, found: list[Target], prompts: Sequence[Prompt]) -> None:
+        """Give the points to their objects, those of the foreground first."""
+        clicks = [click for prompt in prompts for click in self._clicks(prompt)]
+        self._check_clicks(clicks)
+        for label, k, point in sorted(clicks, key=lambda click: -click[2][2]):
+            own = [t for t in found if t.label == label]
+            free = [t for t in own if k in t.seeds or not t.complete]
+            if point[2]:
+                free = [t for t in free if t.box_near(k) is None or not t.distance(k, point)[0]]
+            elif not own:
+                raise InputError(
+                    f"{self.volume.meta['filename_or_obj']}: {label!r} has background points only: "
+                    "add a box, or a point in the organ"
+                )
+            target = min(free, key=lambda t: t.distance(k, point), default=None)
+            if target is None:
+                found.append(target := Target(label))
+            if target.span and point[2]:
+                target.span = min(target.span[0], k), max(target.span[1], k)
+            seed = target.seeds.setdefault(k, Seed())
+            old = torch.empty(0, 3) if seed.points is None else seed.points
+            seed.points = torch.cat([old, point[None]])
+
+    def _clicks(self, prompt: Prompt) -> list[Click]:
         kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
         voxels = self._voxels(prompt, "points", prompt["points"])
         points = torch.tensor(np.c_[voxels[:, :2], kinds], dtype=torch.float32)
         points[:, :2] *= self.scale[:2]
-        own = None  # the object of points that lie in no box
-        for k, point in zip(voxels[:, 2].tolist(), points, strict=True):
-            boxed = [(t, t.box_near(k)) for t in _of_label(found, prompt)]
-            inside = [t for t, box in boxed if box is not None and _overlap(box, point) > 0]
-            loose = [t for t, box in boxed if box is None]
-            target = next(iter(inside or loose), own)
-            if target is None:
-                found.append(target := Target(prompt["label"]))
-                own = target
-            seed = target.seeds.setdefault(k, Seed())
-            old = torch.empty(0, 3) if seed.points is None else seed.points
-            seed.points = torch.cat([old, point[None]])
+        return [(prompt["label"], k, p) for k, p in zip(voxels[:, 2].tolist(), points, strict=True)]
+
+    def _check_clicks(self, clicks: Sequence[Click]) -> None:
+        """Raise an InputError where a voxel would have to be two things at once."""
+        organs: dict[tuple[float, ...], str] = {}
+        others: set[tuple[Any, ...]] = set()
+        for label, k, (x, y, kind) in ((c[0], c[1], c[2].tolist()) for c in clicks):
+            if kind:
+                organs.setdefault((k, x, y), label)
+            else:
+                others.add((k, x, y, label))
+        for label, k, (x, y, kind) in ((c[0], c[1], c[2].tolist()) for c in clicks):
+            if kind and (organs[k, x, y] != label or (k, x, y, label) in others):
+                raise InputError(
+                    f"{self.volume.meta['filename_or_obj']}: two points on one voxel contradict "
+                    f"each other, one of them is of {label!r}: take one away"
+                )
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:
         mask = read_volume(prompt["mask"])

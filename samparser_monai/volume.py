@@ -19,10 +19,15 @@ from samparser_monai.data.labels import Labels, organ_values
 from samparser_monai.errors import unknown
 from samparser_monai.prompts import from_frame, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
-from samparser_monai.targets import Prompt, Seed, Target, TargetReader, axcodes_of
+from samparser_monai.targets import Click, Prompt, Seed, Target, TargetReader, axcodes_of
 
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
 """Plane -> where the columns, the rows and the slices of its pictures run to."""
+
+NOTHING = -32.0
+"""The logit where no mask was asked for."""
+LEAST = 1.0
+"""By how much a click's voxel is right, as a logit."""
 
 
 @dataclass
@@ -140,7 +145,8 @@ class VolumeSession:
         """
         found: dict[int, list[Mask]] = defaultdict(list)
         boxes: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
-        for target in self.targets(prompts):
+        targets = self.targets(prompts)
+        for target in targets:
             if propagate is not None and not target.complete:
                 for k, mask in propagate(self, target).items():
                     found[k].append(mask)
@@ -153,13 +159,31 @@ class VolumeSession:
         for k, asked in sorted(boxes.items()):  # all organs of a slice in one pass of the decoder
             logits, iou = self.decode(k, torch.stack([box for _, box in asked]))
             found[k] += map(Mask, [label for label, _ in asked], logits, iou.tolist())
-        return Segmentation(self, found)
+        clicks = [
+            (target.label, k, point)
+            for target in targets
+            for k, seed in target.seeds.items()
+            for point in (() if seed.points is None else seed.points)
+        ]
+        return Segmentation(self, found, clicks)
 
     def ask(self, k: int, label: str, seed: Seed, logits: Tensor | None = None) -> Mask:
         """Return the mask of one prompt, and perhaps a mask prompt (hxw), on slice ``k``."""
         parts = (seed.box, seed.points, logits)
         found, iou = self.decode(k, *(None if part is None else part[None] for part in parts))
         return Mask(label, found[0], float(iou[0]))
+
+    def pixels(self, points: Tensor) -> Tensor:
+        """Return the column and row (Px2) of a slice's picture where points (Px3) lie."""
+        return (points[:, :2] / self.targets.scale[:2]).round().long()
+
+    def agrees(self, mask: Mask | None, points: Tensor) -> bool:
+        """Tell whether a mask shows points (Px3) of the foreground, and none of the background."""
+        if mask is None:
+            return not bool(points[:, 2].any())
+        full = from_frame(mask.logits[None, None], self.size, self.backbone.image_size)[0, 0]
+        columns, rows = self.pixels(points).T
+        return bool(((full[rows, columns] > 0) == (points[:, 2] > 0)).all())
 
 
 Propagate = Callable[[VolumeSession, Target], dict[int, Mask]]
@@ -172,15 +196,43 @@ class Segmentation:
     Args:
         session: that found it.
         masks: slice of the session's view -> the masks on it.
+        clicks: what they say about their own voxels holds, whatever the masks say.
     """
 
-    def __init__(self, session: VolumeSession, masks: Mapping[int, list[Mask]]) -> None:
-        self.session, self.masks = session, masks
+    def __init__(
+        self,
+        session: VolumeSession,
+        masks: Mapping[int, list[Mask]],
+        clicks: Sequence[Click] = (),
+    ) -> None:
+        self.session, self.masks, self.clicks = session, masks, clicks
 
     def logits(self, k: int) -> Tensor:
         """Return the logits OxHxW of the organs, in the order of labels, on a slice of the view."""
+        organs = self._of_masks(k)
+        own = [(label, point) for label, n, point in self.clicks if n == k]
+        for spread in (True, False):  # a click may not undo its neighbour's voxel
+            for label, point in own:
+                self._put_right(organs, label, point, spread)
+        return organs
+
+    def _put_right(self, organs: Tensor, label: str, point: Tensor, spread: bool) -> None:
+        """Put the voxel of a click right, and with it what is nearly as sure about it."""
+        place = list(self.session.labels).index(label)
+        x, y = self.session.pixels(point[None])[0].tolist()
+        others = torch.cat([organs[:place, y, x], organs[place + 1 :, y, x]])
+        inside = max([0.0, *others.tolist()]) + LEAST if point[2] else -LEAST
+        lacking = inside - float(organs[place, y, x])
+        if (lacking > 0) != bool(point[2]):
+            return
+        rows, columns = (torch.arange(side, dtype=torch.float32) for side in self.session.size)
+        square = (rows[:, None] - y) ** 2 + (columns - x) ** 2
+        reach = max(self.session.size) / 128 if spread else 0.1  # one or two pixels of the model
+        organs[place] += lacking * torch.exp(-square / 2 / reach**2)
+
+    def _of_masks(self, k: int) -> Tensor:
         session = self.session
-        organs = torch.full((len(session.labels), *session.size), -torch.inf)
+        organs = torch.full((len(session.labels), *session.size), NOTHING)
         for mask in self.masks.get(k, []):
             place = list(session.labels).index(mask.label)
             full = from_frame(mask.logits[None, None], session.size, session.backbone.image_size)
@@ -194,7 +246,7 @@ class Segmentation:
         """
         view = torch.zeros_like(self.session.view, dtype=torch.uint8, device="cpu")
         values = torch.tensor([known[0] for known in self.session.labels.values()])
-        for k in self.masks:
+        for k in {*self.masks, *(k for _, k, _ in self.clicks)}:
             best, organ = self.logits(k).max(0)
             view[0, :, :, k] = torch.where(best > 0, values[organ], 0).T.to(torch.uint8)
         return Orientation(axcodes_of(self.session.volume), labels=None)(view)
