@@ -16,13 +16,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to ``path`` when that has gone well.
 
     It is a hidden file beside ``path`` with the same ending; what a killed process leaves there is
-    replaced when the same file is written again. A file has one writer at a time.
+    replaced when the same file is written again. A file has one writer at a time in a process.
 
     Raises:
         DiskFull: there is no space left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".unfinished_{path.name}")
+    rank = os.environ.get("RANK", "")  # processes of one run may write the same tables
+    temporary = path.with_name(f".unfinished_{rank}{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -110,14 +110,11 @@ class Propagation:
         """
         found = dict(found)
         for k, seed in sorted(target.seeds.items()):
+            if seed.points is None or session.agrees(found.get(k), seed.points):
+                continue
             near = min(found, key=lambda n: abs(n - k), default=None)
-            if seed.points is None or near is None:
-                continue
-            if session.agrees(found.get(k), seed.points):
-                continue
-            if k not in found and not seed.starts:
-                continue
-            found[k] = mask = self.correct(session, target, looks, k, found[near], seed)
+            if near is not None and (near == k or seed.starts):
+                found[k] = self.correct(session, target, looks, k, found[near], seed)
         return found
 
     def correct(
@@ -129,23 +126,21 @@ class Propagation:
         mask: Mask,
         seed: Seed,
     ) -> Mask:
-        """Return a mask on slice ``k`` after clicks that contradict it.
+        """Return the mask of slice ``k`` after the clicks of a seed that contradict ``mask``.
 
-        The network is asked with the mask's box, the clicks, and with and without the mask: the
-        first of the answers that says what the clicks say, of those the mean goes first.
+        The network is asked by the mask's box and the clicks, with and without the mask. Of the
+        mean, cut by what the organ looks like and uncut, and each answer, the first one that says
+        what the clicks say is taken.
         """
+        assert seed.points is not None
         asked = self.seed(session, target, mask, k) or Seed()
-        box = seed.box if seed.box is not None else asked.box
+        box = asked.box if seed.box is None else seed.box
         if box is not None:
             shown = seed.points[seed.points[:, 2] > 0, :2]
-            box = torch.cat(
-                [
-                    torch.cat([box[None, :2], shown]).amin(0),
-                    torch.cat([box[None, 2:], shown]).amax(0),
-                ]
-            )
-        one = session.ask(k, mask.label, Seed(box, seed.points), mask.logits)
-        other = session.ask(k, mask.label, Seed(box, seed.points))
+            low, high = (torch.cat([corner[None], shown]) for corner in (box[:2], box[2:]))
+            box = torch.cat([low.amin(0), high.amax(0)])
+        asked = Seed(box, seed.points)
+        one, other = (session.ask(k, mask.label, asked, given) for given in (mask.logits, None))
         mean = Mask(mask.label, (one.logits + other.logits) / 2, (one.iou + other.iou) / 2)
         tried = [self.cut(session, looks, k, mean), mean, one, other]
         return next((m for m in tried if session.agrees(m, seed.points)), tried[0])

@@ -12,7 +12,7 @@ from monai.transforms import Orientation
 from torch import Tensor
 
 from samparser_monai.data.labels import Labels, organ_values
-from samparser_monai.data.volumes import check_same_grid, disagreeing_forms, read_volume
+from samparser_monai.data.volumes import disagreeing_forms, read_labels_like
 from samparser_monai.errors import InputError
 from samparser_monai.prompts import boxes_of, frame_scale, instances_of
 
@@ -71,7 +71,7 @@ class Target:
         return torch.tensor([np.interp(k, list(boxed), side) for side in sides]).float()
 
     def on_its_slices(self) -> dict[int, Seed]:
-        """Return its box on each slice of its span, and its seeds, beside that box if they lie in it.
+        """Return its box on each slice of its span, and its seeds, beside that box.
 
         Background points alone ask for nothing.
         """
@@ -118,6 +118,7 @@ class TargetReader:
         self, volume: MetaTensor, view: MetaTensor, labels: Labels, image_size: int
     ) -> None:
         self.volume, self.view, self.labels = volume, view, organ_values(labels)
+        self.warnings: list[str] = []  # about prompts that were taken nevertheless
         self.scale, _ = frame_scale((view.shape[2], view.shape[1]), image_size)
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[Target]:
@@ -129,9 +130,11 @@ class TargetReader:
         the nearest object.
 
         Raises:
-            InputError: a prompt leaves the volume, or a mask lies on another grid; background
-                points of an organ that nothing else asks for; points that contradict each other.
+            InputError: a prompt leaves the volume; a mask lies on another grid, is no label volume
+                or shows no organ; background points of an organ that nothing else asks for; points
+                that contradict each other.
         """
+        self.warnings = []
         found: list[Target] = []
         for prompt in sorted(prompts, key=self._order):
             if "mask" in prompt:
@@ -263,9 +266,9 @@ class TargetReader:
                 )
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:
-        mask = read_volume(prompt["mask"])
-        check_same_grid(self.volume, mask, self.volume.meta["filename_or_obj"], prompt["mask"])
+        mask = read_labels_like(self.volume, prompt["mask"])
         values = Orientation(axcodes_of(self.view), labels=None)(mask).numpy()[0]
+        self._check_values(prompt, set(np.unique(values).tolist()) - {0})
         found = []
         for name, known in self.labels.items():
             if prompt.get("label", name) != name:
@@ -276,6 +279,22 @@ class TargetReader:
                 for box in torch.from_numpy(boxes_of(masks)) * self.scale:
                     found.append(Target(name, {k: Seed(box)}, complete=True))
         return found
+
+    def _check_values(self, prompt: Prompt, values: set[int]) -> None:
+        """Raise an InputError where a mask asks for nothing; note what it has that is not asked."""
+        known = {name: v for name, v in self.labels.items() if prompt.get("label", name) == name}
+        wanted = {value for those in known.values() for value in those}
+        shown = ", ".join(map(str, sorted(values))) or "0 alone"
+        if not values & wanted:
+            raise InputError(
+                f"{prompt['mask']} shows none of the organs asked for: its values are {shown}, "
+                f"those of labels are {known}; give the values that it has by --labels"
+            )
+        if other := values - {v for those in self.labels.values() for v in those}:
+            self.warnings.append(
+                f"{prompt['mask']} has values that labels do not name, they are not asked for: "
+                + ", ".join(map(str, sorted(other)))
+            )
 
 
 def axcodes_of(volume: MetaTensor) -> str:

@@ -1,9 +1,8 @@
 """A volume segmented slice by slice from few prompts, on exactly the source's grid."""
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,8 +44,32 @@ class Mask:
     iou: float
 
 
+class Kept(OrderedDict[int, Tensor]):
+    """What was computed of slices; the least recently used go.
+
+    functools.lru_cache on a method would hold the session that holds it, and gigabytes with it
+    until the garbage collector comes.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def of(self, k: int, compute: Callable[[int], Tensor]) -> Tensor:
+        """Return what is kept of slice ``k``, computed where nothing is."""
+        if k not in self:
+            self[k] = compute(k)
+            if len(self) > self.most:
+                self.popitem(last=False)
+        self.move_to_end(k)
+        return self[k]
+
+
 class VolumeSession:
     """One volume, to be asked any number of times; the trunk runs once on a slice.
+
+    The volume and the masks are on the CPU, wherever the volume came from; features and embeddings
+    are on the network's device.
 
     Positions are in pixels of the model's square input (the network's own frame), slices count
     along the third axis of ``view``. Both serve what stands behind ``segment``; prompts are
@@ -73,6 +96,7 @@ class VolumeSession:
     ) -> None:
         if plane not in (*PLANES, "acquisition"):
             raise unknown("plane", plane, (*PLANES, "acquisition"))
+        volume = volume.cpu()
         self.volume, self.network, self.backbone = volume, network, backbone
         self.labels = organ_values(labels)
         axcodes = PLANES[plane_of(volume) if plane == "acquisition" else plane]
@@ -81,17 +105,24 @@ class VolumeSession:
         self.device = next(network.parameters()).device
         self.bar = tqdm(disable=True)  # counts the slices that the trunk has seen
         self.targets = TargetReader(volume, self.view, labels, backbone.image_size)
-        self.features = lru_cache(kept)(self._features)
-        self.embedding = lru_cache(kept)(self._embedding)
+        self._kept_features, self._kept_embeddings = Kept(kept), Kept(kept)
 
     def use(self, network: SamNetwork) -> None:
         """Go on with another tuned network on the same frozen prefix; features stay."""
         self.network = network
-        self.embedding.cache_clear()
+        self._kept_embeddings.clear()
 
     def picture(self, k: int) -> Tensor:
         """Return slice ``k`` of the view, HxW, 0..255."""
         return self.view[0, :, :, k].as_tensor().T
+
+    def features(self, k: int) -> Tensor:
+        """Return the output of the frozen prefix for slice ``k``."""
+        return self._kept_features.of(k, self._features)
+
+    def embedding(self, k: int) -> Tensor:
+        """Return the image embedding of slice ``k``, 1xCxhxw."""
+        return self._kept_embeddings.of(k, self._embedding)
 
     @torch.no_grad()
     def _features(self, k: int) -> Tensor:
@@ -244,7 +275,7 @@ class Segmentation:
 
         Where organs overlap, the larger logit wins.
         """
-        view = torch.zeros_like(self.session.view, dtype=torch.uint8, device="cpu")
+        view = torch.zeros_like(self.session.view, dtype=torch.uint8)
         values = torch.tensor([known[0] for known in self.session.labels.values()])
         for k in {*self.masks, *(k for _, k, _ in self.clicks)}:
             best, organ = self.logits(k).max(0)
@@ -253,8 +284,7 @@ class Segmentation:
 
     def into_view(self, volume: MetaTensor) -> np.ndarray:
         """Return a volume on the source's grid as CxRxS: columns, rows and slices of pictures."""
-        view = Orientation(axcodes_of(self.session.view), labels=None)(volume)
-        return view[0].cpu().numpy()
+        return Orientation(axcodes_of(self.session.view), labels=None)(volume.cpu())[0].numpy()
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row to an organ that was found: organ, slices, predicted IoU (mean)."""

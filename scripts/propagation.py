@@ -10,7 +10,6 @@ only some are measured, and what the file has of the others stays.
 import argparse
 import json
 from collections import defaultdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from samparser_monai.data.transforms import Windowd
 from samparser_monai.data.volumes import read_volume
 from samparser_monai.features import FeatureCache, prefix_hash
 from samparser_monai.fetch import cache_dir
-from samparser_monai.files import replacing
+from samparser_monai.files import keep_apart, replacing
 from samparser_monai.propagation import Propagation
 from samparser_monai.sam import SamNetwork, backbone_named, build
 from samparser_monai.volume import VolumeSession
@@ -40,6 +39,10 @@ Prompts = list[dict[str, Any]]
 
 class Session(VolumeSession):
     """A session whose features stay on disk: trying a rule costs passes of the decoder only."""
+
+    def features(self, k: int) -> torch.Tensor:
+        """Return features that are not kept in memory."""
+        return self._features(k)
 
     def _features(self, k: int) -> torch.Tensor:
         key = self.cache.key(self.picture(k).contiguous(), self.prefix)
@@ -115,7 +118,6 @@ def measure(
     volume = Windowd("image", WINDOW)({"image": image})["image"]
     session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
     session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
-    session.features = lru_cache(1)(session._features)
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
@@ -154,6 +156,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.ways) - set(ways([], {})):
         parser.error(f"--ways {sorted(unknown)}: known are {list(ways([], {}))}")
+    keep_apart({"json": given.json}, {"dataset_dir": given.dataset_dir})
     network = methods.coefficients(build(given.backbone), decoder=given.decoder).eval()
     if given.model_file:
         network.load_state_dict(torch.load(given.model_file, weights_only=True))

@@ -35,24 +35,27 @@ def inference_items(
     Args:
         root: a volume, a folder of volumes (files, a folder to a DICOM series), or a MONAI
             datalist, whose entries may have prompts of their own.
-        prompts: see read_prompts; not needed where the datalist has them.
+        prompts: see read_prompts, or a folder of coarse label volumes named as the cases; not
+            needed where the datalist has them.
         labels: the organs that prompts may name.
 
     Raises:
         InputError: no volumes, or prompts that cannot be read at all.
     """
     items = list_volumes(root, labels)
+    for item in items:
+        item["case"] = str(item["case"])  # a number in JSON
     known = {item["case"]: item for item in items}
     if prompts is None and not any("prompts" in item for item in items):
         raise InputError(
             "prompts is not given: name a JSON or CSV file, or a folder of coarse label volumes, "
             "by --prompts"
         )
-    for case, found in read_prompts(prompts).items() if prompts is not None else ():
+    for case, found in _read(prompts).items() if prompts is not None else ():
         if case in known:
             known[case]["prompts"] = found
         else:
-            error = unknown(f"case in prompts={str(prompts)!r}:", case, list(known)[:20])
+            error = unknown(f"case in prompts={str(prompts)!r}:", case, known)
             items.append({"image": "", "case": case, "prompts": found, "error": str(error)})
     for item in items:
         try:
@@ -60,6 +63,17 @@ def inference_items(
         except InputError as error:
             item.setdefault("error", str(error))
     return items
+
+
+def _read(prompts: str | Path) -> dict[str, list[Any]]:
+    if not Path(prompts).is_dir():
+        return read_prompts(prompts)
+    if not (masks := volumes_in(Path(prompts))):
+        raise InputError(
+            f"prompts={str(prompts)!r} holds no label volumes: put one to each case there, under "
+            "the case's name"
+        )
+    return {case: [{"mask": str(mask)}] for case, mask in masks.items()}
 
 
 def list_volumes(root: str | Path, labels: Labels | None = None) -> list[Item]:

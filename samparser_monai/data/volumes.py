@@ -223,6 +223,20 @@ def _on_grid(volume: MetaTensor, image: str | Path, label: str | Path) -> np.nda
     return whole_labels(truth.numpy()[0], str(label))
 
 
+def read_labels_like(volume: MetaTensor, path: str | Path) -> MetaTensor:
+    """Read a label volume that shows what ``volume`` shows: 1xXxYxZ, uint8, on its grid.
+
+    The same voxels along other axes are brought to the volume's.
+
+    Raises:
+        InputError: as read_volume; another grid; values that are no labels, see whole_labels.
+    """
+    axes = "".join(nib.aff2axcodes(np.asarray(volume.affine, dtype=float)))
+    labels = Orientation(axes, labels=None)(read_volume(path))
+    check_same_grid(volume, labels, volume.meta["filename_or_obj"], path)
+    return labels.new_tensor(whole_labels(labels.numpy(), str(path)))
+
+
 def check_same_grid(
     one: MetaTensor, other: MetaTensor, path: str | Path, other_path: str | Path
 ) -> None:

@@ -66,9 +66,7 @@ class OpenVolumes:
             )
         self.volumes.move_to_end(key)
         while len(self.volumes) > self.most:
-            _, closed = self.volumes.popitem(last=False)
-            closed.features.cache_clear()  # the cache holds the session, and the session the cache
-            closed.embedding.cache_clear()
+            self.volumes.popitem(last=False)
         session = self.volumes[key]
         if session.tuned != tuned:
             session.use(self.model.network)
