@@ -243,8 +243,7 @@ def check_names(cases: Sequence[str]) -> None:
     """
     known: dict[str, str] = {}
     for case in cases:
-        parts = case.split("/")
-        if not all(part.strip(". ") and part.isprintable() and "\\" not in part for part in parts):
+        if {"", ".", ".."} & set(case.split("/")) or "\0" in case:
             raise InputError(
                 f"case {case!r} cannot be the name of a file in output_dir: give the volume another"
             )

@@ -237,8 +237,7 @@ def test_no_input_is_written_to(where: str, tmp_path: Path, options: dict) -> No
         (["../a"], "'../a' cannot be the name"),
         (["/a"], "cannot be"),
         ([""], "cannot be"),
-        (["b\\a"], "cannot be"),
-        (["a\n"], "cannot be"),
+        (["p/../a"], "cannot be"),
     ],
 )
 def test_cases_have_files_of_their_own(cases: list[str], message: str, tmp_path: Path) -> None:

@@ -43,8 +43,6 @@ def inference_items(
         InputError: no volumes, or prompts that cannot be read at all.
     """
     items = list_volumes(root, labels)
-    for item in items:
-        item["case"] = str(item["case"])  # a number in JSON
     known = {item["case"]: item for item in items}
     if prompts is None and not any("prompts" in item for item in items):
         raise InputError(
