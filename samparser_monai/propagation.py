@@ -104,10 +104,7 @@ class Propagation:
         looks: Appearance,
         found: dict[int, Mask],
     ) -> dict[int, Mask]:
-        """Return masks after the clicks on them: a click that says what was found changes nothing.
-
-        What a click has changed goes on to the neighbours, as far as they change by it.
-        """
+        """Return masks after the clicks on them; one that says what was found changes nothing."""
         found = dict(found)
         for k, seed in sorted(target.seeds.items()):
             if seed.points is None or session.agrees(found.get(k), seed.points):

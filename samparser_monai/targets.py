@@ -1,5 +1,6 @@
 """What prompts ask for: a target to each object of an organ, in the pixels of the model."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -251,18 +252,16 @@ class TargetReader:
 
     def _check_clicks(self, clicks: Sequence[Click]) -> None:
         """Raise an InputError where a voxel would have to be two things at once."""
-        organs: dict[tuple[float, ...], str] = {}
-        others: set[tuple[Any, ...]] = set()
-        for label, k, (x, y, kind) in ((c[0], c[1], c[2].tolist()) for c in clicks):
-            if kind:
-                organs.setdefault((k, x, y), label)
-            else:
-                others.add((k, x, y, label))
-        for label, k, (x, y, kind) in ((c[0], c[1], c[2].tolist()) for c in clicks):
-            if kind and (organs[k, x, y] != label or (k, x, y, label) in others):
+        said: dict[tuple[float, ...], set[tuple[str, float]]] = defaultdict(set)
+        for label, k, point in clicks:
+            x, y, kind = point.tolist()
+            said[k, x, y].add((label, kind))
+        for here in said.values():
+            inside = sorted(label for label, kind in here if kind)
+            if len(inside) > 1 or any((label, 0.0) in here for label in inside):
                 raise InputError(
                     f"{self.volume.meta['filename_or_obj']}: two points on one voxel contradict "
-                    f"each other, one of them is of {label!r}: take one away"
+                    f"each other, one of them is of {inside[0]!r}: take one away"
                 )
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:

@@ -252,10 +252,11 @@ class Segmentation:
         place = list(self.session.labels).index(label)
         x, y = self.session.pixels(point[None])[0].tolist()
         others = torch.cat([organs[:place, y, x], organs[place + 1 :, y, x]])
-        inside = max([0.0, *others.tolist()]) + LEAST if point[2] else -LEAST
-        lacking = inside - float(organs[place, y, x])
-        if (lacking > 0) != bool(point[2]):
+        found, foreground = float(organs[place, y, x]), bool(point[2])
+        most = max([0.0, *others.tolist()]) if foreground else 0.0
+        if (found > most) == foreground:
             return
+        lacking = most + (LEAST if foreground else -LEAST) - found
         rows, columns = (torch.arange(side, dtype=torch.float32) for side in self.session.size)
         square = (rows[:, None] - y) ** 2 + (columns - x) ** 2
         reach = max(self.session.size) / 128 if spread else 0.1  # one or two pixels of the model
