@@ -21,7 +21,8 @@ def unknown(what: str, value: object, options: Iterable[object]) -> InputError:
     names = sorted(map(str, options))
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {str(value)!r}{hint} (known: {', '.join(names)})")
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return InputError(f"unknown {what} {str(value)!r}{hint} (known: {shown})")
 
 
 def at_least(least: float, **values: Any) -> None:
@@ -77,6 +78,14 @@ def root_cause(error: BaseException) -> InputError | None:
             )
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def told(error: BaseException) -> str:
+    """Return one line about an exception: that of an InputError, or of what began it."""
+    cause = root_cause(error)
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return " ".join(str(cause or f"{type(error).__name__}: {error}").split())
 
 
 def one_line() -> None:

@@ -17,13 +17,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to ``path`` when that has gone well.
 
     It is a hidden file beside ``path`` with the same ending; what a killed process leaves there is
-    replaced when the same file is written again. A file has one writer at a time.
+    replaced when the same file is written again. A file has one writer at a time in a process.
 
     Raises:
         DiskFull: there is no space left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".unfinished_{path.name}")
+    rank = os.environ.get("RANK", "")  # processes of one run may write the same tables
+    temporary = path.with_name(f".unfinished_{rank}{path.name}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -70,6 +71,22 @@ def is_full(error: BaseException, folder: Path) -> bool:
 
 
 _NOTHING = 2**16  # bytes
+
+
+def ends_with(path: Path, endings: tuple[str, ...]) -> bool:
+    """Tell whether a name has one of these endings (lower case), in whichever case it is."""
+    return path.name.lower().endswith(endings)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the visible files below a folder, sorted; links to folders are followed, once each."""
+    found, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(here))
+        paths = [Path(here, name) for name in folders]
+        folders[:] = [p.name for p in paths if visible(p) and os.path.realpath(p) not in seen]
+        found += [path for path in (Path(here, name) for name in names) if visible(path)]
+    return sorted(found)
 
 
 class DiskFull(InputError):

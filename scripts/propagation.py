@@ -10,7 +10,6 @@ only some are measured, and what the file has of the others stays.
 import argparse
 import json
 from collections import defaultdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from samparser_monai.data.volumes import read_volume
 from samparser_monai.errors import InputError
 from samparser_monai.features import FeatureCache, prefix_hash
 from samparser_monai.fetch import cache_dir
-from samparser_monai.files import read_json
+from samparser_monai.files import keep_apart, read_json
 from samparser_monai.propagation import Propagation
 from samparser_monai.report import write_json
 from samparser_monai.resuming import differences
@@ -43,6 +42,10 @@ Prompts = list[dict[str, Any]]
 
 class Session(VolumeSession):
     """A session whose features stay on disk: trying a rule costs passes of the decoder only."""
+
+    def features(self, k: int) -> torch.Tensor:
+        """Return features that are not kept in memory."""
+        return self._features(k)
 
     def _features(self, k: int) -> torch.Tensor:
         key = self.cache.key(self.picture(k).contiguous(), self.prefix)
@@ -118,7 +121,6 @@ def measure(
     volume = Windowd("image", WINDOW)({"image": image})["image"]
     session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
     session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
-    session.features = lru_cache(1)(session._features)
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
@@ -172,6 +174,7 @@ def main() -> None:
         parser.error(f"--ways {sorted(unknown)}: known are {list(ways([], {}))}")
     about = {"name": given.name, "backbone": given.backbone}
     try:
+        keep_apart({"json": given.json}, {"dataset_dir": given.dataset_dir})
         before = of_before(given.json, about)
     except InputError as error:
         parser.error(str(error))

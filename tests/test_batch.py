@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ct, read_json, run, save_volume, started, workflow
+from conftest import AFFINES, ct, read_json, run, save_volume, started, workflow
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from test_inference import Echo
 
 from samparser_monai import methods
 from samparser_monai.batch import CaseDataset
-from samparser_monai.errors import InputError, root_cause
+from samparser_monai.errors import InputError, root_cause, told
 from samparser_monai.files import DiskFull, replacing
 from samparser_monai.prompt_files import COLUMNS as PROMPT_COLUMNS
 from samparser_monai.prompt_files import read_prompts
@@ -145,6 +145,123 @@ def test_evaluation_takes_the_same_road(tmp_path: Path, options: dict) -> None:
     assert table.loc["wrong", "nsd"] < table.loc["right", "nsd"] == 100
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.index('id="wrong"') < page.index('id="right"')
+
+
+def test_a_truth_that_cannot_be_compared_fails_its_case_alone(
+    tmp_path: Path, options: dict
+) -> None:
+    label = np.zeros((48, 40, 6), np.uint8)
+    label[5:25, 10:34] = 1
+    away = AFFINES["LPS"].copy()
+    away[0, 3] = 25
+    turned = AFFINES["LPS"] @ np.array([[1, 0, 0, 0], [0, -1, 0, 39], [0, 0, 1, 0], [0, 0, 0, 1]])
+    truths = {
+        "away": (label, away, "lies up to 25.00 mm away"),
+        "fractions": (label * 0.9, AFFINES["LPS"], "holds fractions"),
+        "shape": (label[:-1], AFFINES["LPS"], "must lie on the same grid"),
+        "turned": (label[:, ::-1].copy(), turned, ""),
+        "scaled": (label * 0.99999, AFFINES["LPS"], ""),
+        "empty": (label * 0, AFFINES["LPS"], ""),
+    }
+    for case, (values, affine, _) in truths.items():
+        save_volume(tmp_path / "in" / "images" / f"{case}.nii.gz", ct(0)[0])
+        save_volume(tmp_path / "in" / "labels" / f"{case}.nii.gz", values, affine)
+    save_volume(tmp_path / "in" / "images" / "unlabelled.nii.gz", ct(0)[0])
+    write_prompts(tmp_path, *truths, "unlabelled")
+    with pytest.raises(InputError, match="3 of 7 cases failed"):
+        run("infer", "inference", "evaluate_volumes", run_id="evaluating", **options)
+    table = pd.read_csv(tmp_path / "out" / "cases.csv").set_index("case").fillna("")
+    assert len(table) == 7
+    for case, (_, _, message) in truths.items():
+        assert re.search(message or "^$", table.loc[case, "error"]), case
+    assert table.loc[["turned", "scaled", "empty"], "dsc"].tolist() == [100, 100, 0]
+    assert "not scored" in table.loc["unlabelled", "warnings"]
+    assert (tmp_path / "out" / "index.html").read_text().count("<section") == 7
+
+
+def test_coarse_masks_are_oriented_or_refused_each_with_its_row(
+    tmp_path: Path, options: dict
+) -> None:
+    label = np.zeros((64, 40, 6), np.uint8)
+    label[5:20, 8:30, 1:5] = 1
+    turned = AFFINES["LPS"] @ np.array([[1, 0, 0, 0], [0, -1, 0, 39], [0, 0, 1, 0], [0, 0, 0, 1]])
+    masks = {
+        "plain": (label, AFFINES["LPS"], ""),
+        "turned": (label[:, ::-1].copy(), turned, ""),
+        "scaled": (label * 1.00001, AFFINES["LPS"], ""),
+        "more": (label + 9 * np.roll(label, 30, 0), AFFINES["LPS"], ""),
+        "probability": (label * np.float32(0.9), AFFINES["LPS"], "holds fractions"),
+        "empty": (label * 0, AFFINES["LPS"], "its values are 0 alone"),
+        "other": (label * 7, AFFINES["LPS"], "its values are 7,.*by --labels"),
+        "value_257": (label.astype(np.int32) * 257, AFFINES["LPS"], "over 255"),
+    }
+    for case, (values, affine, _) in masks.items():
+        save_volume(tmp_path / "in" / f"{case}.nii.gz", ct(0, label.shape)[0])
+        save_volume(tmp_path / "coarse" / f"{case}.nii.gz", values, affine)
+    failure = infer({**options, "prompts": str(tmp_path / "coarse")})
+    assert failure.startswith("4 of 8 cases failed")
+    table = pd.read_csv(tmp_path / "out" / "cases.csv").set_index("case").fillna("")
+    for case, (_, _, message) in masks.items():
+        assert re.search(message or "^$", table.loc[case, "error"]), case
+        if not message:
+            found = nib.load(tmp_path / "out" / f"{case}.nii.gz").get_fdata()
+            assert np.array_equal(found, label), case
+    assert "values that labels do not name" in table.loc["more", "warnings"]
+
+
+@pytest.mark.parametrize("where", ["in", "in/deeper", ".", "coarse", "models"])
+def test_no_input_is_written_to(where: str, tmp_path: Path, options: dict) -> None:
+    image = save_volume(tmp_path / "in" / "a.nii.gz", ct(0)[0])
+    save_volume(tmp_path / "coarse" / "a.nii.gz", ct(0)[1])
+    (tmp_path / "models").mkdir()
+    torch.save(Echo().state_dict(), tmp_path / "models" / "echo.pt")
+    (tmp_path / "prompts").mkdir()
+    prompts = tmp_path / "prompts" / "p.json"
+    prompts.write_text(json.dumps({"a": [{"mask": "../coarse/a.nii.gz"}]}))
+    given = {"model_file": str(tmp_path / "models" / "echo.pt"), "prompts": str(prompts)}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    failure = infer({**options, **given, "output_dir": str(tmp_path / where)})
+    assert "must not be written to" in failure
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert image in before
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        (["a", "a"], "'a' and 'a' would be written to one file"),
+        (["A", "a"], "'A' and 'a' would be"),
+        (["../a"], "'../a' cannot be the name"),
+        (["/a"], "cannot be"),
+        ([""], "cannot be"),
+        (["p/../a"], "cannot be"),
+    ],
+)
+def test_cases_have_files_of_their_own(cases: list[str], message: str, tmp_path: Path) -> None:
+    items = [{"case": case, "image": "", "prompts": []} for case in cases]
+    with pytest.raises(InputError, match=message):
+        CaseDataset(items, None, tmp_path)
+
+
+def test_cases_in_folders_and_numbers_as_cases(tmp_path: Path, options: dict) -> None:
+    image = save_volume(tmp_path / "in" / "a.nii.gz", ct(0)[0])
+    entries = [{"image": str(image), "case": case, "prompts": [BOX]} for case in ("p0/a", 12)]
+    (tmp_path / "list.json").write_text(json.dumps({"testing": entries}))
+    assert not infer({**options, "prompts": None, "dataset_dir": str(tmp_path / "list.json")})
+    out = tmp_path / "out"
+    for name in ("p0/a", "12"):
+        assert (out / f"{name}.nii.gz").exists()
+        assert (out / "records" / f"{name}.json").exists()
+
+
+def test_what_fails_without_a_line_of_its_own_is_told_by_its_cause() -> None:
+    try:
+        try:
+            raise OSError("no such\ncodec")
+        except OSError as error:
+            raise RuntimeError("applying transform <monai>") from error
+    except RuntimeError as error:
+        assert told(error) == "OSError: no such codec"
 
 
 def test_scores_are_known_numbers() -> None:

@@ -11,7 +11,7 @@ from monai.transforms import Compose, MapTransform, Randomizable, ScaleIntensity
 from monai.utils import convert_to_tensor
 
 from samparser_monai.data.masks import masks_of, remasked
-from samparser_monai.data.volumes import read_volume
+from samparser_monai.data.volumes import check_hounsfield, read_volume
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.prompts import (
     boxes_of,
@@ -48,7 +48,7 @@ class Windowd(ScaleIntensityRanged):
 
 
 class CheckUnwindowedd(MapTransform):
-    """Refuse volumes from 0 to 255 where the window reaches below 0: pictures, not HU.
+    """Warn of volumes that are not in HU, and refuse those from 0 to 255; see check_hounsfield.
 
     Args:
         keys: of the volumes.
@@ -63,12 +63,7 @@ class CheckUnwindowedd(MapTransform):
         """Check the volumes of the item."""
         for key in self.key_iterator(data):
             low, high = float(data[key].min()), float(data[key].max())
-            if self.window[0] < 0 <= low and high <= 255:
-                raise InputError(
-                    f"{data[key].meta['filename_or_obj']} has values from {low:g} to {high:g} "
-                    f"where window={list(self.window)} expects HU: is it windowed already? Give "
-                    'the CT itself, or --window "[0,255]"'
-                )
+            check_hounsfield(low, high, self.window, str(data[key].meta["filename_or_obj"]))
         return dict(data)
 
 

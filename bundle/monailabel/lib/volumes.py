@@ -66,23 +66,17 @@ class OpenVolumes:
             )
         self.volumes.move_to_end(key)
         while len(self.volumes) > self.most:
-            self.close(next(iter(self.volumes)))
+            self.volumes.popitem(last=False)
         session = self.volumes[key]
         if session.tuned != tuned:
             session.use(self.model.network)
             session.tuned = tuned
         return session
 
-    def close(self, key: Any) -> None:
-        """Let go of a volume and of what was computed of it."""
-        closed = self.volumes.pop(key)
-        closed.features.cache_clear()  # the cache holds the session, and the session the cache
-        closed.embedding.cache_clear()
-
     def forget(self, path: str) -> None:
         """Close a file's volume, in whatever state it was read."""
         for key in [key for key in self.volumes if key[0] == path]:
-            self.close(key)
+            del self.volumes[key]
 
 
 def image_path(value: Any) -> str:
