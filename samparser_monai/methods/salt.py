@@ -57,7 +57,7 @@ def salt(
     step: Step = "relative",
     seed: int = 0,
 ) -> Sam:
-    """Scale and shift all coefficients but the smallest: 77 184 numbers for ViT-B.
+    """Scale and shift all coefficients but the smallest: 77 152 numbers for ViT-B.
 
     Between the bases of the smallest ones a low-rank update is added. The authors' code clips that
     too at zero, entry by entry, and begins with noise in it.
