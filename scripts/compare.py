@@ -5,9 +5,10 @@
         [--study NAME] [--jobs 1] [--key value ...]
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
-of their own, and a file results/STUDY/run_CELL.json. A study has the scenario's name unless it is
-given another. Cells that have their file are not run again, so a study goes on where it was ended;
-a file that was made with other data or options is an error, which says what differs.
+of their own, and a file results/STUDY/run_CELL.json. A key that some methods alone have, `--vary
+rank=4,8` say, varies those. A study has the scenario's name unless it is given another. Cells that
+have their file are not run again, so a study goes on where it was ended; a file that was made with
+other data or options is an error, which says what differs.
 Every seed begins with SAM as published, which the others are measured against. No model is chosen
 by the pictures that judge it: each is that of the last epoch. `--jobs N` runs N cells at a time on
 their share of the cores. Other keys go to every cell, `--dataset_dir DIR` say.
@@ -49,6 +50,13 @@ from samparser_monai.resuming import differences, states_of
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
 DECODERS = ("tuned", "coefficients", "frozen")
+OWN = {
+    method: read_json(Path("configs", "methods", f"{method}.json")).keys()
+    - read_json(Path("configs", "train.json")).keys()
+    for method in METHODS
+}
+"""The options of each method alone: varied, they give cells to the methods that have them."""
+OPTIONS = set().union(*OWN.values())
 
 
 def cells(arguments: argparse.Namespace) -> list[Cell]:
@@ -79,7 +87,11 @@ def cells(arguments: argparse.Namespace) -> list[Cell]:
     ):
         if method == "decoder_only" and decoder == "frozen":
             decoder = "tuned"  # with a frozen decoder there is nothing to tune
-        options = {key: value for (key, _, _), value in zip(varied, values, strict=True)}
+        options = {
+            key: value
+            for (key, _, _), value in zip(varied, values, strict=True)
+            if key in OWN[method] or key not in OPTIONS
+        }
         cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
         if method == "zero_shot":
             cell = published(cell)
@@ -96,7 +108,7 @@ def published(cell: Cell) -> Cell:
 
     It has the other's seed, by which a scenario may split its pictures.
     """
-    options = {key: value for key, value in cell["options"].items() if key not in TRAINING}
+    options = {k: v for k, v in cell["options"].items() if k not in TRAINING | OPTIONS}
     return {"method": "zero_shot", "decoder": "frozen", "seed": cell["seed"], "options": options}
 
 
@@ -205,7 +217,9 @@ def main() -> int:
         grid = cells(arguments)
         study = arguments.study or arguments.scenario
         folder = writable("results", arguments.results / study)
-        varied = [f"--{choice.partition('=')[0]}=" for choice in arguments.vary]
+        known = set().union(*(OWN[cell["method"]] for cell in grid))
+        keys = [choice.partition("=")[0] for choice in arguments.vary]
+        varied = [f"--{key}=" for key in keys if key not in known]
         command(
             ["evaluating", "--scenario", arguments.scenario, *options, *varied]
         )  # unknown keys are told before anything runs

@@ -45,6 +45,7 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
         ("--methods coeficients", "unknown method 'coeficients'; did you mean 'coefficients'"),
         ("--decoder thawed", "unknown decoder 'thawed'"),
         ("--vary epochs", "--vary epochs: write KEY=VALUE,VALUE"),
+        ("--vary rank=4,8 --methods coefficients", "unknown config key 'rank'"),
         ("--vary epoch=1,2", "unknown config key 'epoch'; did you mean 'epochs'"),
         ("--seeds 0", "seeds must be a whole number of at least 1, not 0"),
         ("--epoch 3", "unknown config key 'epoch'; did you mean 'epochs'"),
@@ -62,6 +63,24 @@ def test_bad_arguments_are_told_before_anything_runs(
     monkeypatch.setattr(sys, "argv", given)
     assert compare.main() == 2
     assert message in capsys.readouterr().err
+
+
+def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
+    given = argparse.Namespace(methods=["coefficients", "lora_xs", "svft"], decoder=["frozen"])
+    given.seeds, given.jobs, given.vary = 1, 1, ["rank=4,8", "band=0,1", "epochs=1,2"]
+    grid = [cell for cell in compare.cells(given) if cell["method"] != "zero_shot"]
+    names = {compare.name_of(cell) for cell in grid}
+    assert names == {
+        f"{kind}_epochs={epochs}_seed=0"
+        for epochs in (1, 2)
+        for kind in (
+            "coefficients_frozen",
+            *(f"lora_xs_frozen_rank={rank}" for rank in (4, 8)),
+            *(f"svft_frozen_band={band}" for band in (0, 1)),
+        )
+    }
+    published = {compare.name_of(compare.published(cell)) for cell in grid}
+    assert published == {"zero_shot_frozen_seed=0"}
 
 
 def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:

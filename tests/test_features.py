@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,15 @@ from monai.transforms import Transform
 
 from samparser_monai.features import FeatureCache, prefix_hash
 from samparser_monai.loader import FeatureLoader
-from samparser_monai.methods import coefficients, decoder_only
+from samparser_monai.methods import (
+    coefficients,
+    decoder_only,
+    late_lora,
+    lora_xs,
+    s_sam,
+    salt,
+    svft,
+)
 from samparser_monai.sam import SamNetwork, build
 
 
@@ -85,7 +95,11 @@ def test_augmentation_without_views_is_not_cached_and_changes_the_training(
     assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == 6  # validation
 
 
-def test_entries_are_the_prefix(network: SamNetwork, pictures: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [coefficients, partial(late_lora, blocks=1)])
+def test_entries_are_the_prefix(
+    method: Callable[[SamNetwork], SamNetwork], pictures: Dataset, tmp_path: Path
+) -> None:
+    network = method(build("tiny"))
     loader = FeatureLoader(pictures, network, tmp_path, "float32", batch_size=2)
     images = torch.stack([item["image"] for item in pictures.data])
     found = torch.cat([batch["features"] for batch in loader])
@@ -121,6 +135,21 @@ def test_key_does_not_follow_what_is_tuned(network: SamNetwork) -> None:
             if parameter.requires_grad:
                 parameter += 1
     assert prefix_hash(network) == before
+
+
+def test_one_filling_serves_all_that_lies_between_the_bases() -> None:
+    own = {"decoder": "frozen"}
+    networks = [
+        coefficients(build("tiny")),
+        lora_xs(build("tiny"), rank=3, **own),
+        svft(build("tiny"), pattern="random", step="log"),
+        s_sam(build("tiny"), space="neck", norms=False),
+        salt(build("tiny"), space="neck", **own),
+    ]
+    assert len({prefix_hash(network) for network in networks}) == 1
+    late = {n: late_lora(build("tiny"), blocks=n) for n in (1, 2)}
+    other = late_lora(build("tiny"), blocks=1, rank=2, **own)
+    assert prefix_hash(late[1]) == prefix_hash(other) != prefix_hash(late[2])
 
 
 def test_views_take_turns(network: SamNetwork, pictures: Dataset, tmp_path: Path) -> None:

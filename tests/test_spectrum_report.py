@@ -1,6 +1,7 @@
 """Which coefficients moved, and what the harness says of them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from samparser_monai.errors import InputError
-from samparser_monai.methods import coefficients, lora
+from samparser_monai.methods import coefficients, lora, lora_xs, svft
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.spectrum import spectral_parts
 from samparser_monai.spectrum_report import shift, write_spectrum_report
@@ -66,9 +67,11 @@ def test_report(network: SamNetwork, tmp_path: Path) -> None:
     assert len({tuple(pixel) for pixel in picture.reshape(-1, 4).round(2).tolist()}) > 10
 
 
-def test_no_coefficients(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"method 'lora' .*tunes no coefficients"):
-        write_spectrum_report(lora(build("tiny")), {}, tmp_path / "out", tmp_path)
+@pytest.mark.parametrize("method", [lora, lora_xs, svft])
+def test_no_coefficients(method: Callable[[Any], Any], tmp_path: Path) -> None:
+    network = method(build("tiny"))
+    with pytest.raises(InputError, match=rf"'{network.method}' .*tunes no coefficients, or mixes"):
+        write_spectrum_report(network, {}, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
 
 

@@ -51,6 +51,11 @@ def test_loaded_network_is_the_saved_one(decoder: str, tmp_path: Path) -> None:
         ("lora", {"rank": 2, "alpha": 3.0}),
         ("fact", {"rank": 3, "scale": 0.5}),
         ("adapter", {"width": 5}),
+        ("lora_xs", {"rank": 3}),
+        ("svft", {"band": 2, "pattern": "random", "seed": 7}),
+        ("s_sam", {"space": "neck", "position": True}),
+        ("late_lora", {"blocks": 1, "rank": 2}),
+        ("salt", {"rest": 4, "rank": 3}),
         ("full", {"decoder": "frozen"}),
     ],
 )
