@@ -232,7 +232,8 @@ def main() -> int:
         write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
     done = len(grid) - len(missing)
     runs = run_grid(missing, folder, arguments.scenario, options, arguments.jobs)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(number, signal.default_int_handler)
     try:
         with closing(runs):
             done += sum(tqdm(runs, total=len(grid), initial=done, unit="cell", desc=study))
