@@ -9,7 +9,8 @@ LABEL = .venv-label/bin
 BUNDLE = samparser_ct_abdomen_segmentation
 DEMO = build/label_demo
 
-.PHONY: train test test-download check bundle label label-demo test-label clean
+.PHONY: train test test-download check bundle label label-demo test-label federated-demo \
+	test-federated clean
 
 train: .venv/installed
 	$(BIN)/python scripts/fetch.py mobile_sam demonstration_ct
@@ -39,6 +40,13 @@ label-demo: .venv-label/installed $(DEMO)/$(BUNDLE)
 test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
 	$(LABEL)/python -m pytest -m server tests/test_label_server.py tests/test_label_ohif.py
 
+federated-demo: .venv/federated
+	$(BIN)/python scripts/fetch.py mobile_sam
+	$(BIN)/python scripts/federated.py demo build/federated_demo $(OPTIONS)
+
+test-federated: .venv/federated .venv/tested
+	$(BIN)/python -m pytest -m federated tests/test_federated_flare.py
+
 # The server's own copy, which trainings add to; `make bundle` leaves it alone.
 $(DEMO)/$(BUNDLE): | bundle
 	$(BIN)/python scripts/fetch.py demonstration_ct
@@ -53,6 +61,10 @@ $(DEMO)/$(BUNDLE): | bundle
 
 .venv/tested: .venv/installed
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/federated: .venv/installed
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[federated]'
 	touch $@
 
 .venv-label/installed: bundle/monailabel/requirements.txt .venv/installed

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 
 from samparser_monai.errors import InputError, root_cause, unknown, writable
 from samparser_monai.federated.site import CONFIG_FILES, FOLDER
+from samparser_monai.files import read_json
 from samparser_monai.tuned import save_tuned
 
 ROOT = Path(__file__).parent.parent
@@ -41,9 +42,24 @@ def job(args: argparse.Namespace) -> None:
     _job(args).export_job(str(writable("FOLDER", args.folder)))
 
 
+def allow(args: argparse.Namespace) -> None:
+    """Let a provisioned machine build our four classes: FOLDER is its startup kit."""
+    _allow(Path(args.folder) / "local")
+
+
+def _allow(local: Path) -> None:
+    from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
+
+    default = local / "resources.json.default"
+    resources = read_json(default) if default.exists() else {"format_version": 2}
+    allowed = resources.setdefault("class_allow_list", list(DEFAULT_CLASS_ALLOW_LIST))
+    allowed.append("samparser_monai.federated")
+    writable("FOLDER", local)
+    (local / "resources.json").write_text(json.dumps(resources, indent=4))
+
+
 def simulate(args: argparse.Namespace) -> None:
     """Rehearse the whole federation on this machine: the sites are FOLDER/*.json."""
-    from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
     from nvflare.recipe.sim_env import SimEnv
 
     folder = Path(args.folder).resolve()
@@ -53,9 +69,7 @@ def simulate(args: argparse.Namespace) -> None:
             f"{folder} has no start.safetensors or no SITE.json: see docs/federated.md"
         )
     os.environ[FOLDER] = str(folder)
-    policy = writable("FOLDER", folder / "flare" / "samparser" / "local") / "resources.json"
-    allowed = [*DEFAULT_CLASS_ALLOW_LIST, "samparser_monai.federated"]
-    policy.write_text(json.dumps({"format_version": 2, "class_allow_list": allowed}))
+    _allow(folder / "flare" / "samparser" / "local")
     SimEnv(clients=sites, num_threads=args.threads, workspace_root=str(folder / "flare")).deploy(
         _job(args)
     )
@@ -94,7 +108,13 @@ def key_value(text: str) -> tuple[str, object]:
         return key, value
 
 
-COMMANDS: dict[str, Callable] = {"start": start, "job": job, "simulate": simulate, "demo": demo}
+COMMANDS: dict[str, Callable] = {
+    "start": start,
+    "job": job,
+    "allow": allow,
+    "simulate": simulate,
+    "demo": demo,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if name == "demo":
             command.add_argument("--cases", type=int, default=4)
-        if name != "start":
+        if name in ("job", "simulate", "demo"):
             command.add_argument("--rounds", type=int, default=10)
             command.add_argument("--local-epochs", type=int, default=1)
             command.add_argument("--min-sites", type=int, default=2)
@@ -124,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "--privacy-options", nargs="*", type=key_value, default=[], metavar="KEY=VALUE"
             )
         if name in ("simulate", "demo"):
-            command.add_argument("--threads", type=int, default=1, help="sites at a time")
+            command.add_argument("--threads", type=int, help="sites at a time (all)")
     args = parser.parse_args(arguments)
     for pairs in ("set", "privacy_options"):
         if hasattr(args, pairs):

@@ -26,10 +26,10 @@ class Scanner(NamedTuple):
 
 
 SCANNERS = {
-    "site-1": Scanner(0, 12, 0.5, (1.6, 1.6, 10.0)),
-    "site-2": Scanner(-35, 35, 0.5, (2.0, 2.0, 10.0)),
-    "site-3": Scanner(40, 20, 2.0, (2.4, 2.4, 10.0)),
-    "unseen": Scanner(20, 30, 1.2, (1.8, 1.8, 10.0)),
+    "site-1": Scanner(0, 12, 0.5, (1.6, 1.6, 20.0)),
+    "site-2": Scanner(-35, 35, 0.5, (2.0, 2.0, 20.0)),
+    "site-3": Scanner(40, 20, 2.0, (2.4, 2.4, 20.0)),
+    "unseen": Scanner(20, 30, 1.2, (1.8, 1.8, 20.0)),
 }
 
 

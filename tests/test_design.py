@@ -37,6 +37,7 @@ ALLOWED = {  # room -> rooms that it may import
     "handlers": set(),
     "tracking": set(),
     "tuned": {"sam", "methods"},
+    "federated": {"tuned"},
     "merge": {"sam"},
     "unmerge": {"sam", "methods", "spectrum"},
     "swap": {"sam", "methods", "tuned"},

@@ -6,6 +6,7 @@ FLARE sends, authenticates, waits, retries and filters; nothing of ours imports 
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,14 @@ from nvflare.fuel.utils import fobs
 
 from samparser_monai.errors import root_cause
 from samparser_monai.federated.site import Site, federation_folder, site_settings
-from samparser_monai.federated.updates import Update, agreed, average, disagreement, refusal
+from samparser_monai.federated.updates import (
+    Update,
+    agreed,
+    average,
+    disagreement,
+    fingerprint,
+    refusal,
+)
 from samparser_monai.tuned import read_tuned, write_tuned
 
 ABOUT = "about"  # in the meta data of what is sent: what the numbers belong to
@@ -69,6 +77,7 @@ class TunedExecutor(Executor):
                 update = Update(site.name, round, 0, {}, site.about)
             else:
                 update = site.train(begun.data, round)
+                update = replace(update, about=fingerprint(begun.meta[ABOUT]))
         except Exception as error:
             self.log_error(fl_ctx, f"this site has no update: {root_cause(error) or repr(error)}")
             return make_reply(ReturnCode.EXECUTION_EXCEPTION)

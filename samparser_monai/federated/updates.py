@@ -1,5 +1,7 @@
 """What a site sends after a round: checked against what was agreed, then averaged."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +34,8 @@ class Update:
         round: that it belongs to, from 0.
         cases: that it was learned from; the weight in the average.
         steps: what is to be added to each tensor of the tuned part.
-        about: the site's own metadata, see AGREED.
+        about: the fingerprint of the site's own metadata; where it is another than the
+            federation's, the metadata.
     """
 
     site: str
@@ -47,13 +50,21 @@ def agreed(about: Mapping[str, Any]) -> dict[str, Any]:
     return {key: about.get(key) for key in AGREED}
 
 
+def fingerprint(about: Mapping[str, Any]) -> str:
+    """Return what stands for equal metadata in a message that is to be small."""
+    text = json.dumps(agreed(about), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 def disagreement(about: Any, wanted: Mapping[str, Any]) -> str | None:
     """Return in what a site differs from the federation, with the two values; None if in nothing.
 
     Args:
-        about: the site's metadata.
-        wanted: the federation's.
+        about: the site's metadata, or their fingerprint.
+        wanted: the federation's metadata.
     """
+    if about == fingerprint(wanted):
+        return None
     if not isinstance(about, Mapping):
         return "it does not say what its numbers belong to"
     told = [
