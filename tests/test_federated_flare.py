@@ -22,6 +22,7 @@ from nvflare.apis.fl_context import FLContext  # noqa: E402
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable  # noqa: E402
 from nvflare.apis.signal import Signal  # noqa: E402
 from nvflare.app_common.app_constant import AppConstants  # noqa: E402
+from nvflare.app_common.decomposers import common_decomposers, numpy_decomposers  # noqa: E402
 
 from samparser_monai.federated.flare import (  # noqa: E402
     ABOUT,
@@ -32,6 +33,8 @@ from samparser_monai.federated.flare import (  # noqa: E402
 )
 from samparser_monai.federated.job import federated_job  # noqa: E402
 
+common_decomposers.register()
+numpy_decomposers.register()
 ABOUTS: dict[str, Any] = dict.fromkeys(AGREED, "same") | {"versions": {"torch": "2"}}
 NAMES = ("neck.0", "neck.2")
 

@@ -120,13 +120,16 @@ class TunedAggregator(Aggregator):
         """Keep an update for the average, or leave it out and say why."""
         model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
         site = shareable.get_peer_prop(ReservedKey.IDENTITY_NAME, "?")
-        data = from_shareable(shareable)
+        try:
+            sent = from_shareable(shareable)
+        except ValueError:  # made by something else
+            sent = DXO(DataKind.WEIGHT_DIFF, {}, {})
         update = Update(
             site,
             shareable.get_cookie(AppConstants.CONTRIBUTION_ROUND),
-            data.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND),
-            data.data,
-            data.get_meta_prop(ABOUT),
+            sent.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND),
+            sent.data if sent.data_kind == DataKind.WEIGHT_DIFF else None,
+            sent.get_meta_prop(ABOUT),
         )
         reason = refusal(
             update,

@@ -1,6 +1,6 @@
 """The job that FLARE runs: names and numbers only, no code."""
 
-from nvflare.apis.job_def import ALL_SITES
+from nvflare.apis.job_def import ALL_SITES, SERVER_SITE_NAME
 from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import (
@@ -70,6 +70,8 @@ def federated_job(
     job.to_server(TunedPersistor(), id="persistor")
     job.to_server(FullModelShareableGenerator(), id="shareable_generator")
     job.to(TunedExecutor(local_epochs, fedprox_mu), ALL_SITES, tasks=["train"])
+    for target in (SERVER_SITE_NAME, ALL_SITES):
+        job.to({"np_download_chunk_size": 0}, target)  # 2 KB go in the message, not behind it
     if privacy:
         chosen = PRIVACY[privacy](**privacy_options or {})
         job.to(chosen, ALL_SITES, filter_type=FilterType.TASK_RESULT, tasks=["train"])
