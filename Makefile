@@ -11,7 +11,8 @@ LABEL = .venv-label/bin
 BUNDLE = samparser_ct_abdomen_segmentation
 DEMO = build/label_demo
 
-.PHONY: train test test-download check bundle label label-demo test-label clean
+.PHONY: train test test-download check bundle label label-demo test-label federated-demo \
+	test-federated clean
 
 ifeq ($(OPTIONS),)
 # A first look in minutes; with OPTIONS, and by itself, configs/train.json keeps the paper's 25 epochs.
@@ -50,6 +51,13 @@ label-demo: .venv-label/installed $(DEMO)/$(BUNDLE)
 test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
 	$(LABEL)/python -m pytest -m server tests/test_label_store.py tests/test_label_server.py tests/test_label_ohif.py
 
+federated-demo: .venv/federated
+	$(BIN)/python scripts/fetch.py mobile_sam
+	$(BIN)/python scripts/federated.py demo build/federated_demo $(OPTIONS)
+
+test-federated: .venv/federated .venv/tested
+	$(BIN)/python -m pytest -m federated tests/test_federated_flare.py
+
 # The server's own copy, which trainings add to; `make bundle` leaves it alone.
 $(DEMO)/$(BUNDLE): | bundle
 	$(BIN)/python scripts/fetch.py demonstration_ct
@@ -66,6 +74,10 @@ SUPPORTED = $(PYTHON) -c "import sys; v = sys.version_info[:2]; v < (3, 11) and 
 
 .venv/tested: .venv/installed
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/federated: .venv/installed
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[federated]'
 	touch $@
 
 .venv-label/installed: bundle/monailabel/requirements.txt .venv/installed

@@ -54,8 +54,12 @@ def save_tuned(
         },
     }
     tensors = {name: weights[name].detach().cpu().contiguous() for name in tuned_names(network)}
-    metadata = {**about, **known}
-    text = {key: json.dumps(value, separators=(",", ":")) for key, value in metadata.items()}
+    write_tuned(path, tensors, {**about, **known})
+
+
+def write_tuned(path: str | Path, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors as a tuned part; see save_tuned, which makes both from a network."""
+    text = {key: json.dumps(value, separators=(",", ":")) for key, value in about.items()}
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, text)
         temporary.chmod(0o644)  # safetensors lets nobody else read

@@ -39,6 +39,7 @@ ALLOWED = {  # room -> rooms that it may import
     "handlers": {"resuming"},
     "tracking": set(),
     "tuned": {"sam", "methods"},
+    "federated": {"tuned"},
     "merge": {"sam"},
     "unmerge": {"sam", "methods", "spectrum"},
     "swap": {"sam", "methods", "tuned"},
