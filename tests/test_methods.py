@@ -370,7 +370,7 @@ def test_what_is_between_the_bases(n: int) -> None:
     m, r = middle(methods.lora_xs(build("tiny"), rank=5))
     expected = p.diag()
     expected[:5, :5] += r.view(5, 5) * p[:5]  # U_r R diag(p_r) Vh_r
-    nearly(m, expected)
+    assert_near(m, expected)
 
     m, s = middle(methods.svft(build("tiny"), band=2, step="absolute"))
     assert len(s) == 32 * 5 - 2 * 3
@@ -378,14 +378,14 @@ def test_what_is_between_the_bases(n: int) -> None:
     exactly(changed, torch.ones(32, 32).triu(-2).tril(2).bool())
 
     m, s = middle(methods.s_sam(build("tiny"), space="neck"))
-    nearly(m, torch.relu(p * (1 + s[0]) + s[1]).diag())
+    assert_near(m, torch.relu(p * (1 + s[0]) + s[1]).diag())
 
     network = methods.salt(build("tiny"), space="neck", rest=6, rank=2)
     m, s = middle(network)
     low = network.image_encoder.neck[n].parametrizations.weight[0]
     expected = torch.cat([torch.relu(p[:-6] * (1 + s[0]) + s[1]), p[-6:]]).diag()
     expected[-6:, -6:] += low.x @ low.y
-    nearly(m, expected)
+    assert_near(m, expected)
 
 
 def test_random_places_are_those_of_the_seed() -> None:
