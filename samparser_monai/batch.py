@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 import os
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
 
-from samparser_monai.data.volumes import read_volume
-from samparser_monai.errors import InputError, root_cause, writable
-from samparser_monai.files import DiskFull, replacing
+from samparser_monai.data.volumes import read_labels_like
+from samparser_monai.errors import InputError, told, writable
+from samparser_monai.files import DiskFull, keep_apart, replacing
 from samparser_monai.page import draw_case, write_page
 from samparser_monai.volume import Segmentation
 
@@ -35,6 +37,9 @@ class CaseDataset(Dataset):
         transform: of an item.
         output_dir: where ``resume`` looks for what is done.
         resume: leave out the cases that were finished there.
+
+    Raises:
+        InputError: two cases, or an input of one, would be one file of output_dir.
     """
 
     def __init__(
@@ -45,6 +50,9 @@ class CaseDataset(Dataset):
         resume: bool = False,
     ) -> None:
         self.cases = [item["case"] for item in data]
+        check_names(self.cases)
+        for item in data:
+            keep_apart({"output_dir": output_dir}, _inputs(item))
         rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
         own = [item for n, item in enumerate(data) if n % world == rank]
         if resume:
@@ -62,14 +70,14 @@ class CaseDataset(Dataset):
             if "error" in item:
                 raise InputError(item["error"])
             return super()._transform(index)
-        except Exception as error:
-            return {"case": item["case"], "error": error}
+        except Exception as error:  # as text: its stack would hold the volume
+            return {"case": item["case"], "error": told(error)}
 
 
 class CaseEvaluator(SupervisedEvaluator):
     """MONAI's evaluator for batches of one case, which a case that fails does not stop.
 
-    What it raises is in the output under ``error``.
+    One line about what it raises is in the output under ``error``.
     """
 
     def _iteration(self, engine: "CaseEvaluator", batchdata: dict[str, Any]) -> Any:
@@ -80,7 +88,7 @@ class CaseEvaluator(SupervisedEvaluator):
             except (DiskFull, KeyboardInterrupt):
                 raise
             except Exception as raised:
-                error = raised
+                error = told(raised)
         engine.state.output = [{"error": error}]
         return engine.state.output
 
@@ -127,25 +135,30 @@ class CaseReport:
         record: Item = {"case": case}
         if error is None:
             try:
-                record |= self._describe(output["pred"], item, engine.inferer.found[0])
-            except InputError as raised:  # its label volume cannot be used
-                error = raised
+                record |= self._describe(output["pred"], item, engine.inferer.found.pop())
+            except DiskFull:
+                raise
+            except Exception as raised:  # its label volume cannot be used
+                error = told(raised)
         if error is not None:
-            cause = root_cause(error) or f"{type(error).__name__}: {error}"
-            record["error"] = " ".join(str(cause).split())
-            log.error("%s failed: %s", case, record["error"])
+            record["error"] = error
+            log.error("%s failed: %s", case, error)
+        for warning in record.get("warnings", []):
+            log.warning("%s: %s", case, warning)
         record["seconds"] = round(time.monotonic() - self.begun, 1)
-        path = _record(self.folder, case)
-        path.parent.mkdir(exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(_record(self.folder, case)) as temporary:
             temporary.write_text(json.dumps(record))
 
     def _describe(self, pred: Any, item: Item, found: Segmentation) -> Item:
         """Return the rows, warnings and picture of a case that went well."""
         labels, values = found.into_view(pred), found.session.labels
-        truth = found.into_view(read_volume(item["truth"])) if "truth" in item else None
+        truth = None
+        if "truth" in item:
+            truth = found.into_view(read_labels_like(found.session.volume, item["truth"]))
         spacing = np.linalg.norm(np.asarray(found.session.view.affine)[:3, :3], axis=0)
-        rows, warnings = [], []
+        rows, warnings = [], list(found.session.targets.warnings)
+        if self.scores is not None and truth is None:
+            warnings.append("it has no label volume: it is not scored")
         for row in found.table():
             organ = labels == values[row["organ"]][0]
             volume = float(organ.sum() * spacing.prod() / 1000)
@@ -165,8 +178,10 @@ class CaseReport:
 
     def _finished(self, engine: Engine) -> None:
         paths = [_record(self.folder, case) for case in self.dataset.cases]
-        records = [json.loads(path.read_text()) for path in paths if path.exists()]
-        write_tables(self.folder, records, len(paths))
+        records: list[Item] | None = None
+        while records != (now := [json.loads(p.read_text()) for p in paths if p.exists()]):
+            # again where another process has added to them: its tables may be those replaced
+            write_tables(self.folder, records := now, len(paths))
         if failed := [record for record in records if "error" in record]:
             raise InputError(
                 f"{len(failed)} of {len(paths)} cases failed, the first is "
@@ -185,7 +200,7 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
     rows = []
     for record in records:
         known = {"seconds": record["seconds"], "warnings": "; ".join(record.get("warnings", []))}
-        for row in record.get("rows", [{}]):
+        for row in record.get("rows") or [{}]:
             rows.append({"case": record["case"], **row, **known, "error": record.get("error", "")})
     table = pd.DataFrame(rows, columns=None if rows else ["case"])
     with replacing(folder / "cases.csv") as temporary:
@@ -208,7 +223,9 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
         summary += f" The worst come first, by {by}."
 
     def quality(record: Mapping[str, Any]) -> float:
-        return min((row[measure] for row in record.get("rows", [])), default=-1.0)
+        if "error" in record:
+            return -1.0
+        return min((row[measure] for row in record["rows"] if measure in row), default=math.inf)
 
     write_page(
         folder / "index.html",
@@ -217,6 +234,36 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
         sorted(records, key=quality),
         totals,
     )
+
+
+def check_names(cases: Sequence[str]) -> None:
+    """Raise an InputError unless each case can have a file of its own in a folder.
+
+    Disks differ in whether they tell ``A`` from ``a``, and one form of an accent from another.
+    """
+    known: dict[str, str] = {}
+    for case in cases:
+        if {"", ".", ".."} & set(case.split("/")) or "\0" in case:
+            raise InputError(
+                f"case {case!r} cannot be the name of a file in output_dir: give the volume another"
+            )
+        key = unicodedata.normalize("NFC", case).casefold()
+        if key in known:
+            raise InputError(
+                f"the cases {known[key]!r} and {case!r} would be written to one file: name them "
+                "apart, by 'case' in a datalist, say"
+            )
+        known[key] = case
+
+
+def _inputs(item: Item) -> dict[str, str]:
+    """Return the files of a case under what they are."""
+    prompts = item["prompts"] if isinstance(item["prompts"], list) else []
+    masks = [prompt.get("mask") for prompt in prompts if isinstance(prompt, dict)]
+    files = {"image": item["image"] or None, "label": item.get("truth")}
+    files |= {f"mask {n}": mask for n, mask in enumerate(masks)}
+    paths = {what: file for what, file in files.items() if isinstance(file, str | Path)}
+    return {f"{what} of case {item['case']!r}": str(file) for what, file in paths.items()}
 
 
 def _record(folder: Path, case: str) -> Path:

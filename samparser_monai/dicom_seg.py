@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from monai.transforms import Transform
 
 from samparser_monai import __version__
+from samparser_monai.data.dicom import is_dicom, planes_of
 from samparser_monai.data.labels import Labels, organ_values
 from samparser_monai.errors import InputError, writable
 from samparser_monai.files import replacing
@@ -40,7 +40,7 @@ class SaveSegd(Transform):
         """Write the item's segmentation."""
         source = Path(data["image"].meta["filename_or_obj"])
         values = data["pred"].cpu().numpy()[0].astype(np.uint8)
-        if source.is_dir() and values.any():
+        if (source.is_dir() or is_dicom(source)) and values.any():
             try:
                 segmentation = self.segmentation(source, values)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -58,7 +58,9 @@ class SaveSegd(Transform):
         import pydicom
         from pydicom.sr.codedict import codes
 
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(source))
+        planes = planes_of(source)
+        files = dict.fromkeys(plane.file for plane in planes)
+        places = np.argsort([plane.frame for plane in planes], kind="stable")  # as in the file
         numbered = np.zeros_like(values)
         segments: list[Any] = []
         for organ, (value, *_) in self.labels.items():
@@ -81,7 +83,7 @@ class SaveSegd(Transform):
                 )
         return hd.seg.Segmentation(
             source_images=[pydicom.dcmread(file, stop_before_pixels=True) for file in files],
-            pixel_array=numbered.transpose(2, 1, 0),  # frames, rows, columns
+            pixel_array=numbered.transpose(2, 1, 0)[places],  # frames, rows, columns
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=segments,
             series_instance_uid=hd.UID(),

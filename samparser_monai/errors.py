@@ -1,6 +1,7 @@
 """What a user did, not what we did: one line that names the argument, its value and the remedy."""
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -20,7 +21,8 @@ def unknown(what: str, value: object, options: Iterable[object]) -> InputError:
     names = sorted(map(str, options))
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {str(value)!r}{hint} (known: {', '.join(names)})")
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return InputError(f"unknown {what} {str(value)!r}{hint} (known: {shown})")
 
 
 def at_least(least: float, **values: Any) -> None:
@@ -55,7 +57,8 @@ def writable(argument: str, folder: str | Path) -> Path:
 def root_cause(error: BaseException) -> InputError | None:
     """Return the InputError at the bottom of a chain of exceptions, if there is one.
 
-    Of what went wrong in a loader's process the text is all that there is.
+    Of what went wrong in a loader's process the text is all that there is. A disk that is full, or
+    cannot be written, is such an error wherever it is met.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -63,8 +66,26 @@ def root_cause(error: BaseException) -> InputError | None:
             return InputError(sent[1])
         if isinstance(cause, InputError):
             return cause
+        if re.search(r"DataLoader worker .*(killed|exited)", str(cause)):
+            return InputError(
+                "a loader's process was ended, for want of memory most likely: lower --num_workers"
+            )
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            place = cause.filename or "a folder that is written to"
+            return InputError(
+                f"{place}: {cause.strerror}; free some space, or name another folder by "
+                "--output_dir, --ckpt_dir or --cache_dir"
+            )
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def told(error: BaseException) -> str:
+    """Return one line about an exception: that of an InputError, or of what began it."""
+    cause = root_cause(error)
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return " ".join(str(cause or f"{type(error).__name__}: {error}").split())
 
 
 def one_line() -> None:
@@ -79,7 +100,9 @@ def one_line() -> None:
         kind: type[BaseException], error: BaseException, stack: TracebackType | None
     ) -> None:
         cause = root_cause(error)
-        if cause is None or os.environ.get("SAMPARSER_TRACEBACK"):
+        if kind is KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+        elif cause is None or os.environ.get("SAMPARSER_TRACEBACK"):
             previous(kind, error, stack)
         else:
             print(f"error: {cause}", file=sys.stderr)

@@ -5,7 +5,6 @@ It is computed once, kept on disk, and read at every later step: the same mathem
 of the decoder.
 """
 
-import errno
 import hashlib
 import logging
 import os
@@ -25,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from samparser_monai.errors import InputError, unknown
+from samparser_monai.errors import InputError, unknown, writable
+from samparser_monai.files import is_full
 from samparser_monai.sam import SamNetwork
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class FeatureCache:
                 raise unknown(name, value, known)
         self.folder, self.limit = folder, limit
         self.dtype, self.precision = getattr(torch, storage), getattr(torch, precision)
-        folder.mkdir(parents=True, exist_ok=True)
+        writable("cache_dir", folder)
 
     def key(self, pixels: Tensor, prefix: str) -> str:
         """Return the name of an entry: a hash of the preprocessed pixels and of the prefix."""
@@ -102,8 +102,7 @@ class FeatureCache:
             save_file({"features": features}, temporary, {"crc32": _checksum(features)})
             os.replace(temporary, path)
         except (OSError, SafetensorError) as error:
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
-            if not full:
+            if not is_full(error, path.parent):
                 raise
             raise InputError(
                 f"the disk of cache_dir={str(self.folder)!r} is full: free some space, name "

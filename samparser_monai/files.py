@@ -3,7 +3,8 @@
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,21 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to ``path`` when that has gone well.
 
     It is a hidden file beside ``path`` with the same ending; what a killed process leaves there is
-    replaced when the same file is written again. A file has one writer at a time.
+    replaced when the same file is written again. A file has one writer at a time in a process.
 
     Raises:
         DiskFull: there is no space left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".unfinished_{path.name}")
+    rank = os.environ.get("RANK", "")  # processes of one run may write the same tables
+    temporary = path.with_name(f".unfinished_{rank}{path.name}")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # else a machine that loses its power may keep the name alone
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not is_full(error, path.parent):
             raise
         raise DiskFull(
             f"the disk of {str(path.parent)!r} is full: free some space and run again "
@@ -35,6 +39,54 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "lost+found"}
+"""What operating systems leave between people's files; names are compared in lower case."""
+
+
+def visible(path: Path) -> bool:
+    """Tell whether a file or folder is one of the user's, by its name alone.
+
+    Hidden ones (``._x``, ``.DS_Store``, ``.thumbnails``) and the system's (``@eaDir``,
+    ``#recycle``, ``Thumbs.db``, ``__MACOSX``) are not. What lies in such a folder is hidden too,
+    but that is for the caller, who knows where the user's folder begins.
+    """
+    name = path.name.lower()
+    return not (name.startswith((".", "@eadir", "#recycle", "#snapshot")) or name in SYSTEM)
+
+
+def is_full(error: BaseException, folder: Path) -> bool:
+    """Return whether an error is that of a full disk, also where a library has but its text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if any(
+            getattr(cause, "errno", None) == code or os.strerror(code) in str(cause)
+            for code in (errno.ENOSPC, errno.EDQUOT)
+        ):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    # torch does not say it; the unfinished file is there still
+    return not isinstance(error, InputError) and shutil.disk_usage(folder).free < _NOTHING
+
+
+_NOTHING = 2**16  # bytes
+
+
+def ends_with(path: Path, endings: tuple[str, ...]) -> bool:
+    """Tell whether a name has one of these endings (lower case), in whichever case it is."""
+    return path.name.lower().endswith(endings)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the visible files below a folder, sorted; links to folders are followed, once each."""
+    found, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(here))
+        paths = [Path(here, name) for name in folders]
+        folders[:] = [p.name for p in paths if visible(p) and os.path.realpath(p) not in seen]
+        found += [path for path in (Path(here, name) for name in names) if visible(path)]
+    return sorted(found)
 
 
 class DiskFull(InputError):
@@ -84,3 +136,30 @@ def keep_apart(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
                     f"{argument}={str(output)!r} is, holds or lies in {name}={str(given)!r}, which "
                     "is read and must not be written to: name another folder"
                 )
+
+
+def one_of_each_folder(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return a file of each folder that the images and labels of items lie in, for keep_apart."""
+    found = {
+        (key, os.path.dirname(item[key])): item[key]
+        for item in items
+        for key in ("image", "label")
+        if isinstance(item.get(key), str)
+    }
+    return {f"{key} ({folder})": path for (key, folder), path in found.items()}
+
+
+def keep_checkpoint(checkpoint: str | Path | None, ckpt_dir: str | Path) -> None:
+    """Raise an InputError where a training's base would be replaced by what it saves.
+
+    The base may lie in ``ckpt_dir``, as a bundle's does, under a name that no training writes.
+    """
+    if checkpoint is None:
+        return
+    base = Path(checkpoint).resolve()
+    written = ("model.pt", "tuned.safetensors", "checkpoint_epoch=*.pt")
+    if base.parent == Path(ckpt_dir).resolve() and any(map(base.match, written)):
+        raise InputError(
+            f"checkpoint={str(checkpoint)!r} would be replaced by what the training writes to "
+            f"ckpt_dir={str(ckpt_dir)!r}: name another ckpt_dir"
+        )

@@ -9,10 +9,11 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 from monai.data import Dataset
+from monai.transforms import Compose
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from samparser_monai.data.collate import collate
-from samparser_monai.errors import at_least
+from samparser_monai.errors import InputError, at_least, root_cause
 from samparser_monai.features import FeatureCache, Precision
 from samparser_monai.sam import SamNetwork
 
@@ -62,6 +63,7 @@ class FeatureLoader(DataLoader):
         if size:
             drawn = np.random.default_rng(seed).permutation(len(dataset))[:size]
             dataset = Dataset([dataset.data[n] for n in sorted(drawn)], dataset.transform)
+        dataset = Dataset(dataset.data, _NamedCase(dataset.transform))
         if views:
             items = [{**item, "view": n} for n in range(views) for item in dataset.data]
             dataset = Dataset(items, dataset.transform)
@@ -81,6 +83,34 @@ class FeatureLoader(DataLoader):
 @functools.cache
 def _say_once(message: str) -> None:
     log.info(message)
+
+
+class _NamedCase(Compose):
+    """The transforms of a dataset; what goes wrong with an item names its case, in one line.
+
+    It is a Compose, so that an epoch's seed reaches what draws at random.
+    """
+
+    def __init__(self, transform: Any) -> None:
+        super().__init__(getattr(transform, "transforms", transform))
+
+    def __call__(self, item: Any, *args: Any, **options: Any) -> Any:
+        """Transform the item.
+
+        Raises:
+            InputError: whatever went wrong.
+        """
+        try:
+            return super().__call__(item, *args, **options)
+        except Exception as error:
+            case, cause = item.get("case"), root_cause(error)
+            if cause and str(case) in str(cause):
+                raise cause from error
+            bottom: BaseException = cause or error
+            while bottom.__cause__ is not None:
+                bottom = bottom.__cause__
+            told = str(cause) if cause else f"{type(bottom).__name__}: {bottom}"
+            raise InputError(f"case {case!r}: {' '.join(told.split())}") from error
 
 
 class _CachedDataset(Dataset):

@@ -10,8 +10,9 @@ from torch.nn.utils import parametrize
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
 from samparser_monai.sam import SamNetwork, architecture
-from samparser_monai.sam.checkpoints import published, read_checkpoint
+from samparser_monai.sam.checkpoints import published
 from samparser_monai.sam.tiny_vit import own_name
+from samparser_monai.sam.weights_file import read_weights
 
 
 def added_names(network: SamNetwork) -> list[str]:
@@ -46,14 +47,15 @@ def merge(network: SamNetwork) -> SamNetwork:
 def merged_weights(plain: SamNetwork, checkpoint: str | Path | None = None) -> dict[str, Tensor]:
     """Return the tensors of a merged network under the names of its base's file.
 
-    What that file has beside (MobileSAM's classifier, which its own loader asks for) stays.
+    What that network has beside (MobileSAM's classifier, which its own loader asks for) stays;
+    wrappers and prefixes do not.
 
     Args:
         plain: what ``merge`` returned.
         checkpoint: the base; None for the published weights of its backbone.
     """
     own = plain.state_dict()
-    base = read_checkpoint(checkpoint or published(plain.backbone))
+    base = read_weights(checkpoint or published(plain.backbone))
     return {name: own.get(own_name(name), tensor) for name, tensor in base.items()}
 
 

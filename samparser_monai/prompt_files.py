@@ -1,10 +1,10 @@
-"""Prompts that people write, checked before any work: JSON, CSV, or coarse label volumes.
+"""Prompts that people write, checked before any work: JSON or CSV.
 
 The format is in docs/prompts.md.
 """
 
+import codecs
 import csv
-import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError, unknown
+from samparser_monai.files import read_json
 
 FRAMES = ("voxel", "RAS", "LPS")
 KINDS = ("box", "points", "mask")
@@ -20,20 +21,29 @@ COLUMNS = ("case", "label", "frame", "i0", "j0", "k0", "i1", "j1", "k1", "foregr
 
 
 def read_prompts(path: str | Path) -> dict[str, list[Any]]:
-    """Read prompts by case from a JSON or CSV file, or from a folder of coarse label volumes.
+    """Read prompts by case from a JSON or CSV file.
 
     Raises:
         InputError: the file cannot be read. Whether the prompts can be used, check_prompts tells.
     """
     path = Path(path)
-    if path.is_dir():
-        masks = {_stem(p): p for p in sorted(path.iterdir()) if ".nii" in p.suffixes}
-        return {case: [{"mask": str(mask)}] for case, mask in masks.items()}
+    ending = path.suffix.lower()
+    if ending not in (".json", ".csv"):
+        raise InputError(
+            f"prompts={str(path)!r} must be a .json or a .csv file, or a folder of coarse label "
+            "volumes named as the cases"
+        )
+    if ending == ".json":
+        return _from_json(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
-        return _from_csv(text, path) if path.suffix == ".csv" else _from_json(text, path)
+        raw = path.read_bytes()
+        utf_16 = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        text = raw.decode("utf-16" if utf_16 else "utf-8-sig")  # as spreadsheets write it
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"prompts={str(path)!r} cannot be read ({error}): name another") from error
+        raise InputError(
+            f"prompts={str(path)!r} cannot be read ({error}): correct the path, or save it as UTF-8"
+        ) from error
+    return _from_csv(text, path)
 
 
 def check_prompts(prompts: Any, where: str, labels: Mapping[str, Any]) -> None:
@@ -46,17 +56,11 @@ def check_prompts(prompts: Any, where: str, labels: Mapping[str, Any]) -> None:
         _check(prompt, f"prompt {number} of {where}", labels)
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
-
-
-def _from_json(text: str, path: Path) -> dict[str, list[Any]]:
+def _from_json(path: Path) -> dict[str, list[Any]]:
     try:
-        found = json.loads(text, object_pairs_hook=_once)
+        found = read_json(path, _once)
     except InputError as error:
         raise InputError(f"prompts={str(path)!r}: {error}") from error
-    except ValueError as error:
-        raise InputError(f"prompts={str(path)!r} is no readable JSON file ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise InputError(f"prompts={str(path)!r} must hold a list of prompts to each case's name")
     for prompt in (prompt for prompts in found.values() for prompt in prompts):
@@ -137,6 +141,7 @@ def _check_points(prompt: Mapping[str, Any], where: str) -> None:
     points = prompt["points"]
     if not isinstance(points, Sequence) or not points or not all(_numbers(p, 3) for p in points):
         raise InputError(f"{where}: points={points!r} must be a list of [i, j, k]")
+    _check_voxels(prompt, [value for point in points for value in point], where, "points")
     kinds = prompt.get("point_labels", [1] * len(points))
     if (
         not isinstance(kinds, Sequence)
@@ -170,6 +175,18 @@ def _check_box(prompt: Mapping[str, Any], where: str) -> None:
             )
     if sum(low == high for low, high in pairs) + (length == 4) > 1:
         raise InputError(f"{where}: box={box!r} has no area: it may be flat along one axis only")
+    _check_voxels(prompt, box, where, "box")
+
+
+def _check_voxels(prompt: Mapping[str, Any], values: Sequence[float], where: str, key: str) -> None:
+    """Raise an InputError for shares of the volume's sides, which as voxels are its corner."""
+    shares = all(0 <= value <= 1 for value in values)
+    if prompt.get("frame", "voxel") == "voxel" and shares:
+        if key == "box" or any(value not in (0, 1) for value in values):
+            raise InputError(
+                f"{where}: {key}={prompt[key]!r} looks like shares of the volume (0 to 1): "
+                "multiply them by its numbers of voxels"
+            )
 
 
 def _numbers(values: Any, count: int) -> bool:

@@ -68,7 +68,7 @@ def into_frame(picture: Tensor, frame: int) -> Tensor:
     return F.pad(resized, (0, frame - width, 0, frame - height))
 
 
-def coverage(masks: Tensor, frame: int, mask_size: int) -> Tensor:
+def coverage(masks: Sequence[Tensor] | Tensor, frame: int, mask_size: int) -> Tensor:
     """Return the share of each low-resolution pixel that masks cover: Nx(mask_size)x(mask_size).
 
     The low-resolution pixels tile the frame, not the picture's own low-resolution size: the
@@ -79,14 +79,25 @@ def coverage(masks: Tensor, frame: int, mask_size: int) -> Tensor:
         frame: side of the model's square input.
         mask_size: side of its low-resolution masks.
     """
-    size = masks.shape[-2:]
+    if not len(masks):
+        return torch.zeros(0, mask_size, mask_size)
+    size = masks[0].shape
     _, inner = frame_scale(size, frame)
     rows, columns = (
         _overlap(side, side / inside * frame / mask_size, mask_size)
         for side, inside in zip(size, inner, strict=True)
     )
     # one at a time: the masks of a large picture as floats would fill the memory
-    return torch.stack([rows @ mask.float() @ columns.T for mask in masks])
+    return torch.stack([_covered(mask, rows, columns) for mask in masks])
+
+
+def _covered(mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return rows @ mask @ columns.T of a mask (HxW), at the price of its object alone."""
+    down, across = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    if not len(down):
+        return torch.zeros(len(rows), len(columns))
+    y, x = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
+    return rows[:, y] @ mask[y, x].float() @ columns[:, x].T
 
 
 def _overlap(side: int, step: float, count: int) -> Tensor:

@@ -69,23 +69,78 @@ class Propagation:
 
     def __call__(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
         """Return the masks of a target by slice of the session's view."""
+        seeds = target.first_seeds()
+        starts = {k: session.ask(k, target.label, seed) for k, seed in seeds.items()}
+        if not starts:
+            starts = self.start(session, target)
+        looks = self.appearance(session, starts)
+        starts = {k: self.cut(session, looks, k, mask) for k, mask in starts.items()}
+        found = self.spread(session, target, looks, starts)
+        return self.corrected(session, target, looks, found)
+
+    def spread(
+        self, session: VolumeSession, target: Target, looks: Appearance, starts: dict[int, Mask]
+    ) -> dict[int, Mask]:
+        """Return the masks that follow from those of some slices, and these."""
         first, last = target.span or (0, session.depth - 1)
-        found = {k: session.ask(k, target.label, seed) for k, seed in target.seeds.items()}
-        if not found:
-            found = self.start(session, target)
-        seeded = sorted(found)
-        looks = self.appearance(session, found)
-        found = {k: self.cut(session, looks, k, mask) for k, mask in found.items()}
+        found, seeded = dict(starts), sorted(starts)
         ends = [first - 1, *seeded, last + 1]
         for n, k in enumerate(seeded, start=1):
-            known = found[k]
             for slices in (range(k - 1, ends[n - 1], -1), range(k + 1, ends[n + 1])):
                 sure = target.span is not None or slices.stop in seeded
-                for j, mask in self.chain(session, target, looks, known, slices, sure):
+                for j, mask in self.chain(session, target, looks, starts[k], slices, sure):
                     found[j] = mask if j not in found else met(found[j], mask, slices, j)
         for _ in range(self.rounds):
-            found = {k: self.again(session, target, looks, found, k) for k in found}
+            found = {
+                k: mask if k in starts else self.again(session, target, looks, found, k)
+                for k, mask in found.items()
+            }
         return found
+
+    def corrected(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        found: dict[int, Mask],
+    ) -> dict[int, Mask]:
+        """Return masks after the clicks on them; one that says what was found changes nothing."""
+        found = dict(found)
+        for k, seed in sorted(target.seeds.items()):
+            if seed.points is None or session.agrees(found.get(k), seed.points):
+                continue
+            near = min(found, key=lambda n: abs(n - k), default=None)
+            if near is not None and (near == k or seed.starts):
+                found[k] = self.correct(session, target, looks, k, found[near], seed)
+        return found
+
+    def correct(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        k: int,
+        mask: Mask,
+        seed: Seed,
+    ) -> Mask:
+        """Return the mask of slice ``k`` after the clicks of a seed that contradict ``mask``.
+
+        The network is asked by the mask's box and the clicks, with and without the mask. Of the
+        mean, cut by what the organ looks like and uncut, and each answer, the first one that says
+        what the clicks say is taken.
+        """
+        assert seed.points is not None
+        asked = self.seed(session, target, mask, k) or Seed()
+        box = asked.box if seed.box is None else seed.box
+        if box is not None:
+            shown = seed.points[seed.points[:, 2] > 0, :2]
+            low, high = (torch.cat([corner[None], shown]) for corner in (box[:2], box[2:]))
+            box = torch.cat([low.amin(0), high.amax(0)])
+        asked = Seed(box, seed.points)
+        one, other = (session.ask(k, mask.label, asked, given) for given in (mask.logits, None))
+        mean = Mask(mask.label, (one.logits + other.logits) / 2, (one.iou + other.iou) / 2)
+        tried = [self.cut(session, looks, k, mean), mean, one, other]
+        return next((m for m in tried if session.agrees(m, seed.points)), tried[0])
 
     def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
         """Return the mask of the slice, of several, whose mask is surest in the 3-D box.
@@ -119,8 +174,6 @@ class Propagation:
         k: int,
     ) -> Mask:
         """Return the mask of slice ``k`` after the mean of what it and its neighbours show."""
-        if k in target.seeds:
-            return found[k]
         near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
         mean = replace(found[k], logits=torch.stack(near).mean(0))
         seed = self.seed(session, target, mean, k)

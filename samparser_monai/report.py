@@ -70,7 +70,8 @@ def plot_history(rows: pd.DataFrame, path: Path) -> None:
         scores = rows.dropna(subset=score)
         right.plot(scores["epoch"], scores[score], "o-", color="tab:orange")
         right.set_ylabel(f"validation {score} (%)", color="tab:orange")
-    figure.savefig(path, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
     plt.close(figure)
 
 
@@ -158,7 +159,8 @@ def write_comparison(
     for name in tables["tuned"]:
         table = pd.concat({model: tables[model][name] for model in both}, names=["model"])
         table = table.reset_index("model").round(3)
-        table.to_csv(folder / f"{name}.csv", index=False)
+        with replacing(folder / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
         if name == "metrics":
             write_json(folder / "metrics.json", table.to_dict("records"))
     for index in before.kept:
@@ -227,6 +229,6 @@ def draw_overlay(
             axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=9)
         axis.set_title(f"{model}: {title} (scores in %, truth dashed)", fontsize=10)
         axis.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=80)
     plt.close(figure)

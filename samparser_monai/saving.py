@@ -9,7 +9,7 @@ import numpy as np
 from monai.transforms import Transform
 
 from samparser_monai.errors import writable
-from samparser_monai.files import replacing
+from samparser_monai.files import ends_with, replacing
 
 
 class SaveLabeld(Transform):
@@ -26,7 +26,7 @@ class SaveLabeld(Transform):
         """Write the item's label volume."""
         source = Path(data["image"].meta["filename_or_obj"])
         values = data["pred"].cpu().numpy()[0].astype(np.uint8)
-        if source.is_file():
+        if ends_with(source, (".nii", ".nii.gz")):
             like = nib.load(source)
             header = like.header.copy()
             header.set_data_dtype(np.uint8)

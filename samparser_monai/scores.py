@@ -40,7 +40,7 @@ class OrganScores:
         near = compute_surface_dice(
             one, other, [tolerance], include_background=True, spacing=spacing.tolist()
         )
-        dsc = compute_dice(one, other, include_background=True)
+        dsc = compute_dice(one, other, include_background=True, ignore_empty=False)
         return {"dsc": round(100 * float(dsc), 2), "nsd": round(100 * float(near), 2)}
 
 

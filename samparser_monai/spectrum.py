@@ -5,6 +5,7 @@ them; p, the coefficients, are tuned, so that W' = U diag(p') Vh is the best lin
 SAM's own bases for a new scenario.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -27,9 +28,14 @@ class SpectralWeight(nn.Module):
 
     Args:
         step: ``relative`` p = p0 (1 + s), ``absolute`` p = p0 + s, ``log`` p = p0 exp(s).
+
+    Attributes:
+        start: p0, the coefficients as SAM learned them, (r,).
+        diagonal: nothing but coefficients lies between the bases.
     """
 
     start: Tensor
+    diagonal = True
 
     def __init__(self, step: Step = "relative") -> None:
         super().__init__()
@@ -44,9 +50,13 @@ class SpectralWeight(nn.Module):
             return self.start * (1 + s)
         return self.start + s if self.step == "absolute" else self.start * s.exp()
 
+    def mix(self, u: Tensor, s: Tensor) -> Tensor:
+        """Return U diag(p), (out, r)."""
+        return u * self.coefficients(s)
+
     def forward(self, u: Tensor, s: Tensor, vh: Tensor) -> Tensor:
         """Return the weight of shape (out, ...) from U (out, r), s (r,) and Vh (r, ...)."""
-        return ((u * self.coefficients(s)) @ vh.flatten(1)).unflatten(1, vh.shape[1:])
+        return (self.mix(u, s) @ vh.flatten(1)).unflatten(1, vh.shape[1:])
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Split a weight (out, ...), flattened to out x rest, in float64: no digit is lost."""
@@ -68,15 +78,24 @@ class Parts(NamedTuple):
     vh: nn.Parameter
 
 
-def decompose(layer: nn.Module, step: Step = "relative") -> Parts:
+def decompose(
+    layer: nn.Module,
+    step: Step = "relative",
+    kind: Callable[[Step], SpectralWeight] = SpectralWeight,
+) -> Parts:
     """Split ``layer.weight`` in place and return its parts, all of them frozen.
+
+    Args:
+        layer: whose weight is split.
+        step: how a coefficient moves, see SpectralWeight.
+        kind: of the parametrization.
 
     Raises:
         ValueError: the weight is split already.
     """
     if parametrize.is_parametrized(layer, "weight"):
         raise ValueError(f"the weight of {layer} has been decomposed before")
-    parametrize.register_parametrization(layer, "weight", SpectralWeight(step))
+    parametrize.register_parametrization(layer, "weight", kind(step))
     parts = spectral_parts(layer)
     for part in parts:
         part.requires_grad_(False)
@@ -119,5 +138,6 @@ def project(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def combine(conv: nn.Conv2d, z: Tensor) -> Tensor:
     """Return what is left of the convolution, U (p o z), for z = project(conv, x)."""
-    u = spectral_parts(conv).u * coefficients_of(conv)
+    parts = spectral_parts(conv)
+    u = _decomposed(conv)[0].mix(parts.u, parts.step)
     return F.conv2d(z, u[:, :, None, None], bias=conv.bias)

@@ -61,18 +61,18 @@ def spectra_of(network: nn.Module) -> Spectra:
     """Return the coefficients that a network's method tunes.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or bases are mixed with one another besides.
     """
     found = {}
     for name, module in network.named_modules():
         if isinstance(module, ParametrizationList) and isinstance(module[0], SpectralWeight):
-            if module.original1.requires_grad:
+            if module.original1.requires_grad and module[0].diagonal:
                 after = module[0].coefficients(module.original1.detach())
                 found[name.removesuffix(".parametrizations.weight")] = (module[0].start, after)
     if not found:
         raise InputError(
-            f"method {network.method!r} with {network.options} tunes no coefficients, so there is "
-            "no spectrum to report on: give a tuned part of coefficients"
+            f"method {network.method!r} with {network.options} tunes no coefficients, or mixes "
+            "bases besides, so there is no spectrum to report on: give a tuned part of coefficients"
         )
     return found
 

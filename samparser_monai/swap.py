@@ -12,7 +12,7 @@ from samparser_monai.errors import InputError, unknown
 from samparser_monai.methods.prefixes import TRUNK
 from samparser_monai.sam import SamNetwork
 from samparser_monai.sam.network import Boxes
-from samparser_monai.tuned import apply_tuned
+from samparser_monai.tuned import apply_tuned, tuned_names
 
 
 class Scenarios(nn.Module):
@@ -44,7 +44,8 @@ class Scenarios(nn.Module):
     def _beside(base: SamNetwork, path: str | Path) -> SamNetwork:
         network = copy.deepcopy(base)
         apply_tuned(path, network)
-        if network.split is None:
+        of_neck = ("image_encoder.neck.", "mask_decoder.")
+        if not all(name.startswith(of_neck) for name in tuned_names(network)):
             raise InputError(
                 f"tuned part {path}: method {network.method!r} with {network.options} tunes the "
                 "trunk itself, which scenarios cannot share; open it as a network of its own"

@@ -1,12 +1,14 @@
 """Instances of pictures of any size: large ones are cut, but never through an instance."""
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer
@@ -23,6 +25,7 @@ from samparser_monai.inferers import decode_in_portions
 from samparser_monai.prompts import frame_scale, from_frame, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 
+log = logging.getLogger(__name__)
 MARGIN = 1.25
 """Length of a window that was made for an instance, in lengths of its box."""
 
@@ -147,7 +150,8 @@ class SaveInstances(Transform):
 
     ``<case>.json`` has for each prompt its label, box and score (the IoU that SAM expects), and
     the mask's area, box and run lengths as in COCO; ``<case>.png`` the prompts' numbers, from 1,
-    as 16-bit pixels, smaller instances over larger ones.
+    as 16-bit pixels, smaller instances over larger ones. ``pictures.csv`` has a row to a picture,
+    also to one with an ``error``, which has no other file.
 
     Args:
         output_dir: of the files.
@@ -155,12 +159,32 @@ class SaveInstances(Transform):
 
     def __init__(self, output_dir: str | Path) -> None:
         self.folder = writable("output_dir", output_dir)
+        self.rows: list[dict[str, Any]] = []
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the pictures' instances."""
+        errors = data.get("error", [""] * len(data["case"]))
         for n, case in enumerate(data["case"]):
-            self._write(case, data["size"][n], data["prompts"][n], data["pred"][n])
+            if errors[n]:
+                log.warning("%s: %s", case, errors[n])
+            else:
+                self._write(case, data["size"][n], data["prompts"][n], data["pred"][n])
+            self.rows.append({"case": case, "instances": len(data["pred"][n]), "error": errors[n]})
         return dict(data)
+
+    def finish(self) -> None:
+        """Write ``pictures.csv``.
+
+        Raises:
+            InputError: some pictures had an error; all others are done.
+        """
+        with replacing(self.folder / "pictures.csv") as temporary:
+            pd.DataFrame(self.rows).to_csv(temporary, index=False)
+        if failed := [row for row in self.rows if row["error"]]:
+            raise InputError(
+                f"{len(failed)} of {len(self.rows)} pictures could not be segmented, the others "
+                f"are done; see {self.folder / 'pictures.csv'}; the first: {failed[0]['error']}"
+            )
 
     def _write(
         self,

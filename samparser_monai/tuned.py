@@ -1,6 +1,7 @@
 """The tuned part: the few numbers that a training has changed, bound to their base by its hash."""
 
 import json
+import logging
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,8 @@ from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing
 from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.sam import BACKBONES, SamNetwork, backbone_named, build
+
+log = logging.getLogger(__name__)
 
 
 def tuned_names(network: SamNetwork) -> list[str]:
@@ -51,8 +54,12 @@ def save_tuned(
         },
     }
     tensors = {name: weights[name].detach().cpu().contiguous() for name in tuned_names(network)}
-    metadata = {**about, **known}
-    text = {key: json.dumps(value, separators=(",", ":")) for key, value in metadata.items()}
+    write_tuned(path, tensors, {**about, **known})
+
+
+def write_tuned(path: str | Path, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors as a tuned part; see save_tuned, which makes both from a network."""
+    text = {key: json.dumps(value, separators=(",", ":")) for key, value in about.items()}
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, text)
         temporary.chmod(0o644)  # safetensors lets nobody else read
@@ -107,6 +114,23 @@ def load_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
     return metadata
+
+
+def check_as_trained(model_file: str | Path, **in_force: Any) -> None:
+    """Warn where the tuned part beside a model was trained with other options than are in force.
+
+    Args:
+        model_file: of the training; without a tuned.safetensors beside it nothing is compared.
+        **in_force: labels, window, as :func:`save_tuned` records them.
+    """
+    path = Path(model_file).with_name("tuned.safetensors")
+    trained = read_tuned(path)[1] if path.is_file() else {}
+    for name, value in in_force.items():
+        if name in trained and trained[name] != json.loads(json.dumps(value)):
+            log.warning(
+                "%s was trained with %s=%s, and %s is in force: is this the same kind of data?",
+                *(model_file, name, trained[name], value),
+            )
 
 
 def apply_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:

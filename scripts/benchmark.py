@@ -21,6 +21,9 @@ from benchmarks.swap import swap
 from benchmarks.timing import DEVICE
 from benchmarks.training import training
 
+from samparser_monai.files import read_json
+from samparser_monai.report import write_json
+
 KINDS = {f.__name__: f for f in (training, inference, encoder, scaling, swap)}
 
 
@@ -31,20 +34,22 @@ def main() -> None:
     parser.add_argument("--backbone", default="vit_b")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    about = {"kind": arguments.kind, "backbone": arguments.backbone}
+    if arguments.json and arguments.json.exists():
+        before = read_json(arguments.json)
+        if not isinstance(before, dict) or {k: before.get(k) for k in about} != about:
+            parser.error(f"--json {arguments.json} is no measurement of {about}: name another")
     card = torch.cuda.get_device_name() if DEVICE.type == "cuda" else platform.processor()
     result = {
-        "kind": arguments.kind,
-        "backbone": arguments.backbone,
+        **about,
         "device": card or platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
         **KINDS[arguments.kind](arguments.backbone),
     }
-    text = json.dumps(result, indent=4)
-    print(text)
+    print(json.dumps(result, indent=4))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(text + "\n")
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,49 @@
 """One cell of a comparison: a training and an evaluation by the shipped configs, and its result."""
 
+import ast
+import hashlib
 import json
 import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
-import tempfile
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import fire
 import monai.bundle
 import torch
-from run import command
+from monai.bundle import ConfigParser
+from run import command, options_of
 
+import samparser_monai
 from samparser_monai.errors import root_cause
+from samparser_monai.files import read_json
+from samparser_monai.report import write_json
+from samparser_monai.sam.checkpoints import WEIGHTS
 
 PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")
 RUNS = ("training", "evaluating")
+OF_THE_MACHINE = {
+    *("bundle_root", "output_dir", "ckpt_dir", "cache_dir", "cache_limit_gb", "fill_batch_size"),
+    *("device", "rank", "num_workers", "one_line_errors", "apart", "before_training"),
+    *("before_evaluating", "tracked", "run", "training", "evaluating", "resume", "settings"),
+}
+"""Keys that no result depends on."""
+TRAINING = {
+    *("coefficient_rate", "decoder_coefficient_rate", "decoder_rate", "encoder_rate", "step"),
+    *("space", "epochs", "train_size", "batch_size", "max_instances", "focal", "weight_decay"),
+}
+"""Keys that SAM as published does not depend on; any other that is varied gives it other cells."""
 Cell = dict[str, Any]
 
 
@@ -31,7 +54,100 @@ def name_of(cell: Cell) -> str:
     return "_".join(parts).replace("/", "-")
 
 
-def run_cell(cell: Cell, scenario: str, options: list[str], threads: int) -> Cell:
+def arguments_of(cell: Cell, scenario: str, folder: Path) -> list[str]:
+    """Return the arguments of a cell's runs, beside those of all cells."""
+    given = {
+        "method": cell["method"],
+        "decoder": cell["decoder"],
+        "seed": 2023 + cell["seed"],
+        **cell["options"],
+        "scenario": scenario,
+        "output_dir": folder / "eval",
+        "ckpt_dir": folder / "models",
+        "val_interval": 0,  # the last epoch's model is kept: nothing is chosen by the judge
+        "with_published": False,
+        "pictures": 0,
+    }
+    return [part for key, value in given.items() for part in (f"--{key}", str(value))]
+
+
+def depends_on(
+    cell: Cell, scenario: str, options: list[str], states: Callable[[Path], list[Any]]
+) -> dict[str, Any]:
+    """Return all that a cell's result depends on: the code's version, its keys, and its files.
+
+    Args:
+        cell, scenario, options: see run_cell.
+        states: of the files at a path.
+    """
+    parts = arguments_of(cell, scenario, Path())
+    _, _, _, files, *chosen = command(["evaluating", *parts, *options], ignore=True)
+    parser = ConfigParser()
+    parser.read_config(ast.literal_eval(files))
+    keys = parser.config | {key: _literal(value) for key, value in options_of(chosen).items()}
+    left_out = OF_THE_MACHINE | (TRAINING if cell["method"] == "zero_shot" else set())
+    told = {key: str(value) for key, value in keys.items() if key not in left_out}
+    for key, value in told.items():
+        if os.sep in value and os.path.exists(value):
+            told[key] = f"files {_digest(states(Path(value)))}"
+        elif len(value) > 80:  # of a configuration
+            told[key] = _digest(value)
+    if source := WEIGHTS.get(told["backbone"]):
+        told["weights"] = source.sha256
+    return {"version": samparser_monai.__version__, **told}
+
+
+def _literal(value: str | None) -> Any:
+    try:
+        return ast.literal_eval(value or "None")
+    except (SyntaxError, ValueError):
+        return value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def without_folders(options: list[str]) -> list[str]:
+    """Return options with paths by their names alone: a result tells nothing of its machine."""
+    return [Path(option).name if Path(option).exists() else option for option in options]
+
+
+def told_options(cell: Cell, options: list[str]) -> dict[str, str | None]:
+    """Return the options, as a result tells them, that the cell depends on."""
+    told = options_of(without_folders(options))
+    left_out = OF_THE_MACHINE | (TRAINING if cell["method"] == "zero_shot" else set())
+    return {key: value for key, value in told.items() if key not in left_out}
+
+
+def run_apart(cell: Cell, scenario: str, options: list[str], threads: int, folder: Path) -> None:
+    """Run a cell and leave ``result.json`` in its folder, with its result or its error.
+
+    The process leads a group of its own, which ends when the one that began it has.
+    """
+    os.setpgid(0, 0)
+    threading.Thread(target=_end_with, args=[parent_process().sentinel], daemon=True).start()
+    folder.mkdir()
+    try:
+        outcome = {"result": run_cell(cell, scenario, options, threads, folder)}
+    except Exception as error:
+        outcome = {"error": str(error)}
+    write_json(folder / "result.json", outcome)
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os.killpg(0, signal.SIGKILL)
+
+
+def end(leader: int | None) -> None:
+    """End a cell's process, with what it has begun."""
+    for kill in (os.killpg, os.kill):  # it may have no group yet
+        with suppress(ProcessLookupError):
+            kill(leader, signal.SIGKILL)
+
+
+def run_cell(cell: Cell, scenario: str, options: list[str], threads: int, folder: Path) -> Cell:
     """Train and evaluate one cell, in a process of its own, and return its result.
 
     Args:
@@ -39,37 +155,24 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int) -> Cel
         scenario: of all cells.
         options: of all cells, as on the command line.
         threads: of this process.
+        folder: for what the runs write.
 
     Raises:
         InputError: what a run has refused.
     """
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory(prefix="compare_") as folder:
-        output = Path(folder)
-        given = {
-            "method": cell["method"],
-            "decoder": cell["decoder"],
-            "seed": 2023 + cell["seed"],
-            **cell["options"],
-            "scenario": scenario,
-            "output_dir": output / "eval",
-            "ckpt_dir": output / "models",
-            "val_interval": 0,  # the last epoch's model is kept: nothing is chosen by the judge
-            "with_published": False,
-            "pictures": 0,
-        }
-        parts = [part for key, value in given.items() for part in (f"--{key}", str(value))]
-        begun = time.monotonic()
-        for run_id in ("evaluating",) if cell["method"] == "zero_shot" else RUNS:
-            _run(command([run_id, *parts, *options], ignore=True), output / "log.txt")
-        taken = time.monotonic() - begun
-        summary = json.loads((output / "eval" / "summary.json").read_text())
-        rows = json.loads((output / "eval" / "metrics.json").read_text())
+    parts = arguments_of(cell, scenario, folder)
+    begun = time.monotonic()
+    for run_id in ("evaluating",) if cell["method"] == "zero_shot" else RUNS:
+        _run(command([run_id, *parts, *options], ignore=True), folder / "log.txt")
+    taken = time.monotonic() - begun
+    summary = read_json(folder / "eval" / "summary.json")
+    rows = read_json(folder / "eval" / "metrics.json")
     seconds = summary.get("seconds")
     return {
         **cell,
         "scenario": scenario,
-        "given": [Path(o).name if Path(o).exists() else o for o in options],  # no local paths
+        "given": without_folders(options),
         **summary,
         "images_a_second": summary["steps"] / seconds if seconds else None,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
@@ -84,7 +187,7 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int) -> Cel
 
 def _run(parts: list[str], log: Path) -> None:
     """Run a command of monai.bundle in this process; what it prints goes to a file."""
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         try:

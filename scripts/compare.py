@@ -5,8 +5,10 @@
         [--study NAME] [--jobs 1] [--key value ...]
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
-of their own, and a file results/STUDY/run_CELL.json. A study has the scenario's name unless it is
-given another. Cells that have their file are not run again, so a study goes on where it was ended.
+of their own, and a file results/STUDY/run_CELL.json. A key that some methods alone have, `--vary
+rank=4,8` say, varies those. A study has the scenario's name unless it is given another. Cells that
+have their file are not run again, so a study goes on where it was ended; a file that was made with
+other data or options is an error, which says what differs.
 Every seed begins with SAM as published, which the others are measured against. No model is chosen
 by the pictures that judge it: each is that of the last epoch. `--jobs N` runs N cells at a time on
 their share of the cores. Other keys go to every cell, `--dataset_dir DIR` say.
@@ -15,28 +17,46 @@ their share of the cores. Other keys go to every cell, `--dataset_dir DIR` say.
 
 import argparse
 import itertools
-import json
 import os
+import signal
 import sys
+import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from functools import lru_cache
 from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-from cell import Cell, name_of, run_cell, with_published
+from cell import (
+    TRAINING,
+    Cell,
+    depends_on,
+    end,
+    name_of,
+    run_apart,
+    told_options,
+    with_published,
+)
 from run import ENVIRONMENT, command
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
+from samparser_monai.files import read_json
 from samparser_monai.report import write_json
+from samparser_monai.resuming import differences, states_of
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
 DECODERS = ("tuned", "coefficients", "frozen")
-TRAINING = {
-    *("coefficient_rate", "decoder_coefficient_rate", "decoder_rate", "encoder_rate", "step"),
-    *("space", "epochs", "train_size", "batch_size", "max_instances", "focal", "weight_decay"),
+OWN = {
+    method: read_json(Path("configs", "methods", f"{method}.json")).keys()
+    - read_json(Path("configs", "train.json")).keys()
+    for method in METHODS
 }
-"""Keys that SAM as published does not depend on; any other that is varied gives it other cells."""
+"""The options of each method alone: varied, they give cells to the methods that have them."""
+OPTIONS = set().union(*OWN.values())
 
 
 def cells(arguments: argparse.Namespace) -> list[Cell]:
@@ -67,7 +87,11 @@ def cells(arguments: argparse.Namespace) -> list[Cell]:
     ):
         if method == "decoder_only" and decoder == "frozen":
             decoder = "tuned"  # with a frozen decoder there is nothing to tune
-        options = {key: value for (key, _, _), value in zip(varied, values, strict=True)}
+        options = {
+            key: value
+            for (key, _, _), value in zip(varied, values, strict=True)
+            if key in OWN[method] or key not in OPTIONS
+        }
         cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
         if method == "zero_shot":
             cell = published(cell)
@@ -84,41 +108,95 @@ def published(cell: Cell) -> Cell:
 
     It has the other's seed, by which a scenario may split its pictures.
     """
-    options = {key: value for key, value in cell["options"].items() if key not in TRAINING}
+    options = {k: v for k, v in cell["options"].items() if k not in TRAINING | OPTIONS}
     return {"method": "zero_shot", "decoder": "frozen", "seed": cell["seed"], "options": options}
 
 
-def run_grid(
-    grid: list[Cell], folder: Path, scenario: str, options: list[str], jobs: int
-) -> Iterator[bool]:
-    """Run the cells that have no file yet and write it; yield for each whether it has one now.
+def to_run(grid: list[Cell], folder: Path, scenario: str, options: list[str]) -> list[Cell]:
+    """Return the cells that have no file yet, each with all that it depends on.
 
-    A cell has a process of its own, forked from one that has imported everything already.
+    Raises:
+        InputError: the file of a cell was made with other data or options.
+    """
+    state = lru_cache(states_of)  # the same data in every cell
+    missing = []
+    for cell in grid:
+        depends = depends_on(cell, scenario, options, state)
+        file = folder / f"run_{name_of(cell)}.json"
+        if not file.exists():
+            missing.append({**cell, "depends": depends})
+        elif differs := differences(*_comparable(read_json(file), depends, cell, options)):
+            raise InputError(
+                f"{file} was made otherwise: {differs}; give another --study, or move it away"
+            )
+    return missing
+
+
+def _comparable(
+    result: Cell, depends: dict[str, Any], cell: Cell, options: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a result tells of what it depends on, and the same of a cell that has it.
+
+    A version that did not keep all of it kept the options, with paths by their names alone.
+    """
+    if "depends" in result:
+        return result["depends"], depends
+    return told_options(cell, result.get("given", [])), told_options(cell, options)
+
+
+def run_grid(
+    missing: list[Cell], folder: Path, scenario: str, options: list[str], jobs: int
+) -> Iterator[bool]:
+    """Run cells and write their files; yield for each whether it has one now.
+
+    A cell has a process of its own, forked from one that has imported everything already. However
+    this ends, their processes and their folders end with it.
     """
     os.environ |= ENVIRONMENT
     context = get_context("forkserver")
     context.set_forkserver_preload(["cell", "samparser_monai.data", "samparser_monai.methods"])
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    files = {name_of(cell): folder / f"run_{name_of(cell)}.json" for cell in grid}
-    missing = [cell for cell in grid if not files[name_of(cell)].exists()]
-    yield from [True] * (len(grid) - len(missing))
-    first = [cell for cell in missing if cell["method"] == "zero_shot"]
-    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
+    # SAM as published comes first: the others are measured against it
+    waiting = sorted(missing, key=lambda cell: cell["method"] != "zero_shot")
+    running: dict[int, tuple[BaseProcess, Cell]] = {}
+    with tempfile.TemporaryDirectory(prefix="compare_", ignore_cleanup_errors=True) as temporary:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and _may_begin(waiting[0], running):
+                    cell = waiting.pop(0)
+                    given = (cell, scenario, options, threads, Path(temporary, name_of(cell)))
+                    process = context.Process(target=run_apart, args=given)
+                    process.start()
+                    running[process.sentinel] = process, cell
+                for sentinel in wait(list(running)):
+                    process, cell = running.pop(sentinel)
+                    process.join()
+                    yield _finish(cell, folder, Path(temporary, name_of(cell)))
+        finally:
+            for process, _ in running.values():
+                end(process.pid)
+                process.join(1)
+
+
+def _may_begin(cell: Cell, running: dict[int, tuple[BaseProcess, Cell]]) -> bool:
+    first = any(other["method"] == "zero_shot" for _, other in running.values())
+    return cell["method"] == "zero_shot" or not first
+
+
+def _finish(cell: Cell, folder: Path, made: Path) -> bool:
+    """Write the file of a cell that has ended, or say why there is none."""
     try:
-        for part in (first, missing[len(first) :]):
-            futures = {pool.submit(run_cell, c, scenario, options, threads): c for c in part}
-            for future in as_completed(futures):
-                cell = futures[future]
-                try:
-                    result = future.result()
-                    start = files[name_of(published(cell))]
-                    known = json.loads(start.read_text()) if part is not first else result
-                    write_json(files[name_of(cell)], with_published(result, known))
-                except Exception as error:  # the others go on
-                    tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
-                yield files[name_of(cell)].exists()
-    finally:
-        pool.shutdown(cancel_futures=True)  # where it is interrupted: those that have not begun
+        outcome = read_json(made / "result.json") if (made / "result.json").exists() else {}
+        if "result" not in outcome:
+            raise InputError(outcome.get("error", "its process was ended (out of memory?)"))
+        result = start = outcome["result"]
+        if cell["method"] != "zero_shot":
+            start = read_json(folder / f"run_{name_of(published(cell))}.json")
+        write_json(folder / f"run_{name_of(cell)}.json", with_published(result, start))
+    except InputError as error:  # the others go on
+        tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def main() -> int:
@@ -139,19 +217,26 @@ def main() -> int:
         grid = cells(arguments)
         study = arguments.study or arguments.scenario
         folder = writable("results", arguments.results / study)
-        varied = [f"--{choice.partition('=')[0]}=" for choice in arguments.vary]
+        known = set().union(*(OWN[cell["method"]] for cell in grid))
+        keys = [choice.partition("=")[0] for choice in arguments.vary]
+        varied = [f"--{key}=" for key in keys if key not in known]
         command(
             ["evaluating", "--scenario", arguments.scenario, *options, *varied]
         )  # unknown keys are told before anything runs
+        missing = to_run(grid, folder, arguments.scenario, options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not (folder / "about.json").exists():
         given = "python " + " ".join(sys.argv)
         write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
-    runs = run_grid(grid, folder, arguments.scenario, options, arguments.jobs)
+    done = len(grid) - len(missing)
+    runs = run_grid(missing, folder, arguments.scenario, options, arguments.jobs)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(number, signal.default_int_handler)
     try:
-        done = sum(tqdm(runs, total=len(grid), unit="cell", desc=study))
+        with closing(runs):
+            done += sum(tqdm(runs, total=len(grid), initial=done, unit="cell", desc=study))
     except KeyboardInterrupt:
         print(f"interrupted: the cells that are finished stay in {folder}", file=sys.stderr)
         return 130

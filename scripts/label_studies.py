@@ -14,7 +14,9 @@ if __name__ == "__main__":
     studies = Path(sys.argv[1])
     studies.mkdir(parents=True, exist_ok=True)
     for case, path in volumes_in(demonstration_dir() / "images").items():
+        if (study := studies / f"{case}.nii.gz").exists():  # a study is never replaced
+            continue
         volume = read_volume(path)
         values = volume.numpy()[0].astype(np.int16)
-        nib.save(nib.Nifti1Image(values, np.asarray(volume.affine)), studies / f"{case}.nii.gz")
+        nib.save(nib.Nifti1Image(values, np.asarray(volume.affine)), study)
     print(studies)

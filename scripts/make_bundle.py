@@ -3,7 +3,8 @@
     python scripts/make_bundle.py [--output DIR] [--backbone NAME] [--model FILE]
 
 FILE is a trained model; without it, and without ``models/model.pt``, the bundle carries SAM as
-published, which every method is before training.
+published, which every method is before training. A bundle that is there is made again, unless
+anything in it was changed since it was packed.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import shutil
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -44,9 +46,15 @@ def assemble(output: Path, backbone: str, model: Path | None) -> Path:
     """Write the bundle's folder below ``output`` and return it.
 
     Raises:
-        InputError: weights that cannot be had, or a model that does not fit the configuration.
+        InputError: weights that cannot be had, or a model that does not fit the configuration; a
+            bundle that is there has changed since.
     """
     bundle = output / NAME
+    check_unchanged(bundle)
+    if model and model.resolve().is_relative_to(bundle.resolve()):
+        raise InputError(
+            f"--model {model} lies in {bundle}, which is made again: copy it elsewhere"
+        )
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     shutil.copy(ROOT / "LICENSE", bundle)
@@ -56,6 +64,24 @@ def assemble(output: Path, backbone: str, model: Path | None) -> Path:
     add_weights(bundle, backbone)
     add_model(bundle, model)
     return bundle
+
+
+def check_unchanged(bundle: Path) -> None:
+    """Raise an InputError if a folder is there that is not what its zip holds."""
+    if not bundle.exists():
+        return
+    packed = {}
+    if (archive := bundle.with_suffix(".zip")).exists():
+        with zipfile.ZipFile(archive) as file:
+            packed = {entry.filename: entry.CRC for entry in file.infolist()}
+    for path in bundle.rglob("*"):
+        name = str(path.relative_to(bundle.parent))
+        if path.is_file() and "__pycache__" not in path.parts:
+            if packed.get(name) != zlib.crc32(path.read_bytes()):
+                raise InputError(
+                    f"{bundle} is not as it was packed, see {name}: move it away, or give another "
+                    "--output"
+                )
 
 
 def add_weights(bundle: Path, backbone: str) -> None:

@@ -5,7 +5,7 @@ python scripts/make_tables.py
 
 import json
 
-from tables import paper, parameters, study
+from tables import federated, paper, parameters, study
 from tables.benchmarks import benchmarks
 from tables.runs import ROOT, groups_of, runs_of
 from tables.studies import draw, section_of, studies
@@ -28,6 +28,7 @@ PAGES = {
     "parameters": parameters.page,
     "paper": paper.page,
     "study": study.page,
+    "federated_results": federated.page,
 }
 """Page of docs/ -> what writes it."""
 

@@ -10,7 +10,6 @@ only some are measured, and what the file has of the others stays.
 import argparse
 import json
 from collections import defaultdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,13 @@ from samparser_monai import methods
 from samparser_monai.data.inference import list_volumes
 from samparser_monai.data.transforms import Windowd
 from samparser_monai.data.volumes import read_volume
+from samparser_monai.errors import InputError
 from samparser_monai.features import FeatureCache, prefix_hash
 from samparser_monai.fetch import cache_dir
-from samparser_monai.files import replacing
+from samparser_monai.files import keep_apart, read_json
 from samparser_monai.propagation import Propagation
+from samparser_monai.report import write_json
+from samparser_monai.resuming import differences
 from samparser_monai.sam import SamNetwork, backbone_named, build
 from samparser_monai.volume import VolumeSession
 
@@ -40,6 +42,10 @@ Prompts = list[dict[str, Any]]
 
 class Session(VolumeSession):
     """A session whose features stay on disk: trying a rule costs passes of the decoder only."""
+
+    def features(self, k: int) -> torch.Tensor:
+        """Return features that are not kept in memory."""
+        return self._features(k)
 
     def _features(self, k: int) -> torch.Tensor:
         key = self.cache.key(self.picture(k).contiguous(), self.prefix)
@@ -115,7 +121,6 @@ def measure(
     volume = Windowd("image", WINDOW)({"image": image})["image"]
     session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
     session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
-    session.features = lru_cache(1)(session._features)
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
@@ -129,9 +134,22 @@ def measure(
     return result
 
 
-def merged(path: Path, cases: dict[str, Any]) -> dict[str, Any]:
-    """Return cases, case -> way -> organ -> DSC, with what a file of an earlier run has besides."""
-    found = json.loads(path.read_text())["cases"] if path.exists() else {}
+def of_before(path: Path, about: dict[str, str]) -> dict[str, Any]:
+    """Return the cases, case -> way -> organ -> DSC, that a file of an earlier run has.
+
+    Raises:
+        InputError: the file is another's, or of another model.
+    """
+    found = read_json(path) if path.exists() else {**about, "cases": {}}
+    if not isinstance(found, dict) or found.keys() != {*about, "cases"}:
+        raise InputError(f"--json {path} is no file that this script wrote: name another")
+    if differs := differences({**found, "cases": None}, {**about, "cases": None}):
+        raise InputError(f"--json {path} is of another model ({differs}): name another")
+    return found["cases"]
+
+
+def merged(found: dict[str, Any], cases: dict[str, Any]) -> dict[str, Any]:
+    """Return cases, with what those of an earlier run have besides."""
     for case, by_way in cases.items():
         for way, figures in by_way.items():
             found.setdefault(case, {}).setdefault(way, {}).update(figures)
@@ -154,6 +172,12 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.ways) - set(ways([], {})):
         parser.error(f"--ways {sorted(unknown)}: known are {list(ways([], {}))}")
+    about = {"name": given.name, "backbone": given.backbone}
+    try:
+        keep_apart({"json": given.json}, {"dataset_dir": given.dataset_dir})
+        before = of_before(given.json, about)
+    except InputError as error:
+        parser.error(str(error))
     network = methods.coefficients(build(given.backbone), decoder=given.decoder).eval()
     if given.model_file:
         network.load_state_dict(torch.load(given.model_file, weights_only=True))
@@ -163,13 +187,7 @@ def main() -> None:
         for item in items
         if not given.cases or item["case"] in given.cases
     }
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    cases = merged(given.json, cases)
-    with replacing(given.json) as temporary:
-        text = json.dumps(
-            {"name": given.name, "backbone": given.backbone, "cases": cases}, indent=4
-        )
-        temporary.write_text(text + "\n")
+    write_json(given.json, {**about, "cases": merged(before, cases)})
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ FILES = {
 # waiting threads that spin cost a busy machine nine tenths of its speed
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
+OF_MONAI = {"tracking", "logging_file"}  # options of monai.bundle's own
 
 
 def command(arguments: list[str], ignore: bool = False) -> list[str]:
@@ -41,7 +42,7 @@ def command(arguments: list[str], ignore: bool = False) -> list[str]:
     run_id = arguments[0] if arguments else ""
     if run_id not in FILES:
         raise unknown("run", run_id, FILES)
-    options = _options(arguments[1:])
+    options = options_of(arguments[1:])
     files = [str(CONFIGS / FILES[run_id][0])]
     for kind, folder in OVERLAYS.items():
         if kind in options:
@@ -54,15 +55,16 @@ def command(arguments: list[str], ignore: bool = False) -> list[str]:
     parser = ConfigParser()
     parser.read_config(files)
     for key in list(options):
-        if key.partition("#")[0] not in parser.config:
+        if key.partition("#")[0] not in {*parser.config, *OF_MONAI}:
             if not ignore:
-                raise unknown("config key", key, parser.config)
+                raise unknown("config key", key, {*parser.config, *OF_MONAI})
             del options[key]
     chosen = [part for key, value in options.items() for part in (f"--{key}", value)]
     return ["run", run_id, "--config_file", str(files), *filter(None, chosen)]
 
 
-def _options(arguments: list[str]) -> dict[str, str | None]:
+def options_of(arguments: list[str]) -> dict[str, str | None]:
+    """Return key -> value of arguments as people type them; None where there is no value."""
     options: dict[str, str | None] = {}
     key = None
     for argument in arguments:
@@ -82,7 +84,7 @@ def finished(parts: list[str], log: Path) -> float:
     Raises:
         InputError: it failed; the message ends with the command's own last line.
     """
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "monai.bundle", *parts],
             stdout=file,
@@ -91,20 +93,21 @@ def finished(parts: list[str], log: Path) -> float:
         )
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise InputError(f"`monai.bundle {' '.join(parts)}` failed: {''.join(last)}")
     return usage.ru_maxrss * 1024 / 1e9
 
 
 def main() -> int:
-    """Print the command and run it; return its exit code."""
+    """Print the command and run it; return an exit code only if it is refused."""
     try:
         parts = ["-m", "monai.bundle", *command(sys.argv[1:])]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(shlex.join(["python", *parts]), flush=True)
-    return subprocess.run([sys.executable, *parts], env=ENVIRONMENT).returncode
+    # in place of this process: what is sent to it, Ctrl-C say, reaches the run itself
+    os.execve(sys.executable, [sys.executable, *parts], ENVIRONMENT)
 
 
 if __name__ == "__main__":

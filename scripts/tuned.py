@@ -58,6 +58,18 @@ def spectrum(args: argparse.Namespace) -> None:
     print(report["verdict"]["reason"])
 
 
+def unused(argument: str, output: str) -> None:
+    """Raise an InputError where a file is, or a folder that is not empty: none is replaced."""
+    path = Path(output)
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
+        raise InputError(
+            f"{argument}={output!r} is there already and is not replaced: name another, or move "
+            "it away"
+        )
+
+
 COMMANDS = {  # name -> what it does, what it reads, what it writes
     "show": (show, "TUNED", None),
     "merge": (run_merge, "TUNED", "FILE.pth"),
@@ -86,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if "output" in args:
             writable("output", Path(args.output).absolute().parent)
+            unused("output", args.output)
         COMMANDS[args.command][0](args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import nibabel as nib
@@ -100,8 +103,19 @@ def run(kind: str, *names: str, run_id: str, **overrides: object) -> ConfigWorkf
     return flow
 
 
+def started(target: Callable, *arguments: object, **options: object) -> BaseProcess:
+    """Run a function in a process of its own, forked from one that has imported everything."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(
+        ["monai.bundle", "samparser_monai.report", "samparser_monai.data"]
+    )
+    process = context.Process(target=target, args=arguments, kwargs=options)
+    process.start()
+    return process
+
+
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @torch.no_grad()

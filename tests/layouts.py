@@ -83,7 +83,7 @@ def write_coco(path: Path, images: Path, seeds: range) -> None:
     """Write a COCO file and its pictures."""
     scenes = {f"{seed:06d}.jpg": scene(seed) for seed in seeds}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(coco_file(scenes)))
+    path.write_text(json.dumps(coco_file(scenes)), encoding="utf-8")
     for name, (picture, _) in scenes.items():
         save(images / name, picture)
     save(images / "empty.jpg", np.zeros((*SIZE, 3), np.uint8))

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from closeness import assert_near
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.methods.attention import attentions, qkv_rows
 from samparser_monai.sam import SamNetwork, architecture, build
 
-exactly = partial(assert_close, rtol=0, atol=0)
+exactly = partial(assert_near, share=0)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_qkv_rows(backbone: str, shape: tuple[int, ...]) -> None:
         attention.qkv.bias[rows] += change
         output = attention(x)
         attention.qkv.bias.copy_(bias)
-        return output - start
+        return output
 
     # The same vector added to every key adds the same to all scores of a query: the softmax stays.
     # Added to every value, it comes out as it is, before the projection.
-    assert_close(changed(k), torch.zeros_like(start), rtol=0, atol=1e-9)
-    expected = (attention.proj.weight @ change).expand_as(start)
-    assert_close(changed(v), expected, rtol=0, atol=1e-9)
-    assert changed(q).abs().max() > 1e-2
+    # In float64, of whose sixteen digits the sums lose a few.
+    assert_near(changed(k), start, share=1e-10)
+    assert_near(changed(v), start + attention.proj.weight @ change, share=1e-10)
+    assert (changed(q) - start).abs().max() > 1e-3 * start.abs().max()
 
 
 @torch.no_grad()
@@ -95,8 +95,7 @@ def test_updates_of_q_k_and_v(
 def test_identity_on_tiny_vit(mobile_sam: SamNetwork, image: Tensor, method: Any) -> None:
     published = mobile_sam.image_encoder(image)
     method(mobile_sam)
-    # the neck ends in a norm: values of size 1, of which SVD in float32 keeps five digits
-    assert_close(mobile_sam.image_encoder(image), published, rtol=0, atol=1e-4)
+    assert_near(mobile_sam.image_encoder(image), published)  # U diag(p) Vh, in float32
 
 
 def test_full_tuning_leaves_batch_statistics(mobile_sam: SamNetwork, image: Tensor) -> None:

@@ -1,5 +1,6 @@
 """Bad input, one row each: one line that names it and the remedy, before anything is written."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -109,6 +110,23 @@ def below_a_file(argument: str) -> Spoil:
     return spoil
 
 
+def datalist_of_elsewhere(root: Path) -> dict:
+    """Name the volumes in a list that lies apart from them."""
+    names = [f"case_{n}.nii.gz" for n in range(3)]
+    items = [{"image": f"{root}/images/{n}", "label": f"{root}/labels/{n}"} for n in names]
+    listing = root.parent / "list" / "data.json"
+    listing.parent.mkdir()
+    listing.write_text(json.dumps({"training": items}))
+    return {"dataset_dir": str(listing), "output_dir": str(root)}
+
+
+def checkpoint_in_models(root: Path) -> dict:
+    path = root.parent / "models" / "model.pt"
+    path.parent.mkdir()
+    torch.save(build("tiny").state_dict(), path)
+    return {"checkpoint": str(path)}
+
+
 MOBILE_SAM = WEIGHTS["mobile_sam"].sha256
 
 # What can be said without opening a volume is said before one is opened.
@@ -195,6 +213,26 @@ BEFORE_READING: dict[str, tuple[Spoil, str]] = {
     "cache_dir below a file": (
         below_a_file("cache_dir"),
         r"cache_dir='.*/file/folder' cannot be written \(Not a directory\): name another",
+    ),
+    "output_dir is dataset_dir": (
+        lambda root: {"output_dir": str(root)},
+        r"output_dir='.*/ct' is, holds or lies in dataset_dir='.*/ct', which is read",
+    ),
+    "ckpt_dir above dataset_dir": (
+        lambda root: {"ckpt_dir": str(root.parent)},
+        r"ckpt_dir='.*' is, holds or lies in dataset_dir='.*/ct', which is read",
+    ),
+    "cache_dir in dataset_dir": (
+        lambda root: {"cache_dir": str(root / "cache")},
+        r"cache_dir='.*/ct/cache/features' is, holds or lies in dataset_dir='.*/ct'",
+    ),
+    "output_dir holds what a datalist names": (
+        datalist_of_elsewhere,
+        r"output_dir='.*/ct' is, holds or lies in image \(.*/ct/images\)=.*nii.gz'",
+    ),
+    "checkpoint that the training would replace": (
+        checkpoint_in_models,
+        r"checkpoint='.*/models/model.pt' would be replaced by what the training writes",
     ),
     "resume from nothing": (
         with_options(resume=True),

@@ -89,3 +89,17 @@ def test_model_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(InputError, match="does not fit this network"):
         script.assemble(tmp_path, "tiny", tmp_path / "other.pt")
+
+
+def test_only_what_was_packed_is_made_again(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    script.check_unchanged(bundle)
+    (bundle / "models").mkdir(parents=True)
+    (bundle / "models" / "model.pt").write_text("packed")
+    with pytest.raises(InputError, match="is not as it was packed"):
+        script.check_unchanged(bundle)
+    script.pack(bundle)
+    script.check_unchanged(bundle)
+    (bundle / "models" / "model.pt").write_text("trained here")
+    with pytest.raises(InputError, match=r"see bundle/models/model.pt: move it away"):
+        script.check_unchanged(bundle)

@@ -1,13 +1,19 @@
 """The harness: a result file to a cell, and cells that have one are not run again."""
 
 import argparse
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import compare
 import pytest
-from conftest import ROOT, read_json
+from conftest import ROOT, make_dataset, read_json
+
+from samparser_monai.errors import InputError
 
 
 def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> None:
@@ -18,9 +24,11 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     command += ["--jobs", "2"]
     done = tmp_path / "abdomen_ct" / "run_decoder_only_tuned_seed=0.json"
     done.parent.mkdir()
-    done.write_text("{}")
+    # of a version that kept the options alone, with paths by their names
+    given = [part if "/" not in part else Path(part).name for part in command[11:-2]]
+    done.write_text(text := json.dumps({"given": given}))
     subprocess.run(command, cwd=ROOT, check=True)
-    assert done.read_text() == "{}"
+    assert done.read_text() == text
     result = read_json(tmp_path / "abdomen_ct" / "run_coefficients_frozen_seed=0.json")
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
     assert result["given"][:2] == ["--dataset_dir", dataset.name]
@@ -37,6 +45,7 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
         ("--methods coeficients", "unknown method 'coeficients'; did you mean 'coefficients'"),
         ("--decoder thawed", "unknown decoder 'thawed'"),
         ("--vary epochs", "--vary epochs: write KEY=VALUE,VALUE"),
+        ("--vary rank=4,8 --methods coefficients", "unknown config key 'rank'"),
         ("--vary epoch=1,2", "unknown config key 'epoch'; did you mean 'epochs'"),
         ("--seeds 0", "seeds must be a whole number of at least 1, not 0"),
         ("--epoch 3", "unknown config key 'epoch'; did you mean 'epochs'"),
@@ -56,6 +65,24 @@ def test_bad_arguments_are_told_before_anything_runs(
     assert message in capsys.readouterr().err
 
 
+def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
+    given = argparse.Namespace(methods=["coefficients", "lora_xs", "svft"], decoder=["frozen"])
+    given.seeds, given.jobs, given.vary = 1, 1, ["rank=4,8", "band=0,1", "epochs=1,2"]
+    grid = [cell for cell in compare.cells(given) if cell["method"] != "zero_shot"]
+    names = {compare.name_of(cell) for cell in grid}
+    assert names == {
+        f"{kind}_epochs={epochs}_seed=0"
+        for epochs in (1, 2)
+        for kind in (
+            "coefficients_frozen",
+            *(f"lora_xs_frozen_rank={rank}" for rank in (4, 8)),
+            *(f"svft_frozen_band={band}" for band in (0, 1)),
+        )
+    }
+    published = {compare.name_of(compare.published(cell)) for cell in grid}
+    assert published == {"zero_shot_frozen_seed=0"}
+
+
 def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:
     given = argparse.Namespace(methods=["lora"], decoder=["tuned", "frozen"], seeds=2, jobs=1)
     given.vary = ["epochs=1,2", "backbone=tiny,vit_b"]
@@ -64,3 +91,71 @@ def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:
     assert grid[: len(first)] == first and len(first) == 2 * 2  # seeds x backbones
     assert len(grid) - len(first) == 2 * 2 * 2 * 2
     assert all(compare.published(cell) in first for cell in grid)
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the options of a cell that has its result."""
+    monkeypatch.chdir(ROOT)
+    options = ["--dataset_dir", str(make_dataset(tmp_path / "ct", 1)), "--epochs", "2"]
+    cell = {"method": "lora", "decoder": "tuned", "seed": 0, "options": {}}
+    (run,) = compare.to_run([cell], tmp_path, "abdomen_ct", options)
+    (tmp_path / f"run_{compare.name_of(cell)}.json").write_text(json.dumps(run))
+    return options
+
+
+def to_run(folder: Path, options: list[str], method: str = "lora") -> list[dict]:
+    cell = {"method": method, "decoder": "tuned", "seed": 0, "options": {}}
+    return compare.to_run([cell], folder, "abdomen_ct", options)
+
+
+def test_cell_is_known_by_all_it_depends_on(made: list[str], tmp_path: Path) -> None:
+    assert not to_run(tmp_path, made)
+    assert not to_run(tmp_path, [*made, "--num_workers", "2", "--cache_dir", "elsewhere"])
+    assert not to_run(tmp_path, [*made, "--coefficient_rate", "3e-2"])  # what it is anyway
+    with pytest.raises(InputError, match=r"epochs was 2, is 5; give another --study"):
+        to_run(tmp_path, [*made[:3], "5"])
+    with pytest.raises(InputError, match=r"checkpoint was None, is files \w+"):
+        to_run(tmp_path, [*made, "--checkpoint", str(ROOT / "LICENSE")])
+    os.utime(tmp_path / "ct" / "labels" / "case_0.nii.gz", (1, 1))
+    with pytest.raises(InputError, match=r"dataset_dir was files \w+, is files \w+"):
+        to_run(tmp_path, made)
+
+
+def test_published_sam_does_not_depend_on_training(made: list[str], tmp_path: Path) -> None:
+    one, other = (
+        to_run(tmp_path, [*made[:3], epochs], "zero_shot")[0]["depends"] for epochs in "25"
+    )
+    assert one == other and "dataset_dir" in one
+
+
+def test_terminated_ends_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path / "results")]
+    command += ["--methods", "zero_shot", "--seeds", "1", "--dataset_dir", str(dataset)]
+    command += ["--backbone", "tiny", "--min_area", "20", "--min_volume", "100"]
+    command += ["--box_shifts", str([float(n) for n in range(1000)])]  # for minutes
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "COMPARE_TEST": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        while not list((tmp_path / "tmp").glob("compare_*/*/log.txt")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)  # Ctrl-C takes the same way
+        assert process.wait(20) == 130
+        assert not list((tmp_path / "tmp").glob("compare_*"))
+        assert not of_environment(f"COMPARE_TEST={tmp_path}")
+    finally:
+        process.kill()
+
+
+def of_environment(text: str) -> list[int]:
+    """Return the cells' processes, by what is in their environment; each leads a group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return [pid for pid in found if os.getpgid(pid) == pid]

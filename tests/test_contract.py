@@ -73,7 +73,7 @@ def test_constraints_name_no_address() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.json")), ids=lambda p: p.stem)
 def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> None:
     content = read_json(path)
-    assert path.read_text() == json.dumps(content, indent=4) + "\n"
+    assert path.read_text(encoding="utf-8") == json.dumps(content, indent=4) + "\n"
     if path.parent != CONFIGS:
         known = ConfigParser()
         known.read_config(str(CONFIGS / "train.json"))
@@ -81,7 +81,7 @@ def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> 
         for key in slots:
             assert key in known
         for key in content.keys() - slots - known.config.keys():  # an option of its own
-            assert f'"@{key}"' in path.read_text()
+            assert f'"@{key}"' in path.read_text(encoding="utf-8")
 
 
 def test_inference_rebuilds_the_trained_network() -> None:

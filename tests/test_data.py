@@ -133,7 +133,7 @@ def test_validation_without_labels_is_no_validation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("not json", "is not a MONAI datalist"),
+        ("not json", "is not JSON"),
         ('{"training": ["a.nii.gz"]}', "is not a MONAI datalist"),
         ('{"training": []}', "lists no training volumes"),
         ('{"training": [{"image": "scans/Case_00001.nii.gz"}]}', "has no 'label'"),

@@ -10,6 +10,7 @@ ANYWHERE = {"errors", "files"}
 ALLOWED = {  # room -> rooms that it may import
     "errors": set(),
     "fetch": set(),
+    "from_index": set(),
     "spectrum": set(),
     "prompts": set(),
     "prompt_files": set(),
@@ -34,9 +35,11 @@ ALLOWED = {  # room -> rooms that it may import
     "dicom_seg": {"data"},
     "page": set(),
     "batch": {"data", "page", "volume"},
-    "handlers": set(),
+    "resuming": set(),
+    "handlers": {"resuming"},
     "tracking": set(),
     "tuned": {"sam", "methods"},
+    "federated": {"tuned"},
     "merge": {"sam"},
     "unmerge": {"sam", "methods", "spectrum"},
     "swap": {"sam", "methods", "tuned"},
@@ -53,7 +56,7 @@ def room(path: Path) -> str:
 
 def imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [node.module] if isinstance(node, ast.ImportFrom) else []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

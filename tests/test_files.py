@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samparser_monai.errors import InputError
-from samparser_monai.files import keep_apart, read_json
+from samparser_monai.files import keep_apart, read_json, visible
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -51,3 +51,16 @@ def test_outputs_are_kept_apart_from_inputs(
         return
     with pytest.raises(InputError, match=r"output_dir.*dataset_dir"):
         keep_apart(*arguments)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "._a.nii.gz .DS_Store .thumbnails @eaDir #recycle Thumbs.db desktop.ini __MACOSX".split(),
+)
+def test_what_systems_leave_is_not_visible(name: str) -> None:
+    assert not visible(Path("images") / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "#3 (1).png", "@x $y", "_a", "2012", "Thumbs.db.png"])
+def test_what_people_name_is_visible(name: str) -> None:
+    assert visible(Path(".cache") / name)

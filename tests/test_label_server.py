@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from closeness import assert_near
 from conftest import ct, save_volume
 
 MONAILabelClient = pytest.importorskip(
@@ -36,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     bundle = make_bundle(folder, "tiny")
     for n in range(3):
         save_volume(folder / "studies" / f"case_{n}.nii.gz", ct(n)[0])
-    running = Server(folder, bundle, str(folder / "studies"))
+    running = Server(folder, bundle, str(folder / "studies"), "--conf", "upload_gb", "0.001")
     running.wait()
     yield running
     running.stop()
@@ -107,7 +109,8 @@ def test_answer_lies_on_the_image_and_on_its_slice(
         sitk.ReadImage(str(path)) for path in (file, server.folder / "studies" / "case_0.nii.gz")
     )
     for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
-        assert np.allclose(getattr(answer, get)(), getattr(image, get)())
+        # NRRD writes decimals, of float32 headers
+        assert_near(getattr(answer, get)(), getattr(image, get)(), share=1e-6)
     values = sitk.GetArrayFromImage(answer)
     assert set(np.flatnonzero(values.any((1, 2)))) <= {3}
     assert set(np.unique(values)) <= {0, 1}
@@ -211,6 +214,8 @@ def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: 
     url = server.url
     junk = {"file": ("x.nii.gz", b"not a volume")}
     good = {"params": json.dumps({"label": "liver", "roi": ROI})}
+    truth = save_volume(tmp_path / "label.nii.gz", ct(0)[1]).read_bytes()
+    label = {"label": ("label.nii.gz", truth)}
     calls = [
         ("post", "/infer/samparser?image=case_0", {"data": {"params": "{not json"}}),
         ("post", "/infer/samparser?image=case_0", {"data": {"params": "[1, 2]"}}),
@@ -230,6 +235,19 @@ def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: 
         ("put", "/session/", {"files": {"files": junk["file"]}}),
         ("get", "/session/..%2f..", {}),
         ("get", "/datastore/image?image=../../etc/passwd", {}),
+        ("post", "/infer/samparser", {"data": good}),
+        ("put", "/datastore/?image=new", {"files": {"file": ("x.png", b"\x89PNG")}}),
+        ("put", "/datastore/label?image=case_0", {"files": label, "data": {"params": "[1]"}}),
+        ("put", "/datastore/label?image=case_0", {"files": label, "data": {"params": "{no"}}),
+        ("put", "/datastore/image/info?image=case_0", {"data": {"info": "[1]"}}),
+        ("put", "/datastore/label/info?label=case_0&tag=final", {"data": {"info": "[1]"}}),
+        ("delete", "/datastore/label?id=nobody&tag=final", {}),
+        ("delete", "/datastore/image?id=nobody", {}),
+        ("get", "/datastore/dataset", {}),
+        ("put", "/model/samparser", {"files": junk}),
+        ("post", "/train/samparser", {"json": {"max_epochs": "many"}}),
+        ("post", "/train/samparser", {"json": {"name": "../x"}}),
+        ("post", "/train/samparser", {"json": {}}),
         ("post", "/train/nobody", {"json": {}}),
         ("post", "/batch/infer/nobody", {"json": {}}),
         ("post", "/activelearning/nobody", {"json": {}}),
@@ -239,6 +257,81 @@ def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: 
         assert 400 <= response.status_code < 500, (path, response.status_code, response.text)
     assert post(server, "samparser", "case_0", label="liver", roi=ROI).ok
     assert not list(server.folder.rglob("*evil*"))
+    assert temporary_files(server) == []
+
+
+def temporary_files(server: Server) -> list[str]:
+    """Return what requests have left in the server's own folder for such files."""
+    for owner in Path(tempfile.gettempdir()).glob("samparser_label_*/owner.json"):
+        if json.loads(owner.read_text())["pid"] == server.process.pid:
+            for _ in range(50):  # they go after the answer has come
+                if not (left := list(owner.parent.glob("samparser_requests_*/*"))):
+                    break
+                time.sleep(0.1)
+            return [path.name for path in left]
+    raise FileNotFoundError
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+    ],
+)
+def test_other_pages_and_hosts_are_refused(server: Server, method: str, headers: dict) -> None:
+    asked = {**headers, "Access-Control-Request-Method": "DELETE"}
+    response = requests.request(
+        method, f"{server.url}/datastore/image?id=case_0", headers=asked, timeout=30
+    )
+    assert response.status_code in (400, 403)
+    assert not [name for name in response.headers if name.lower().startswith("access-control")]
+    assert (server.folder / "studies" / "case_0.nii.gz").exists()
+
+
+def test_own_pages_are_answered(server: Server) -> None:
+    for host in (f"127.0.0.1:{server.port}", f"localhost:{server.port}"):
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        assert requests.get(f"{server.url}/info/", headers=headers, timeout=30).ok
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_too_much_is_told(server: Server, chunked: bool) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.nii.gz"\r\n\r\n'
+    body = head + b"x" * 3_000_000 + b"\r\n--x--\r\n"
+    response = requests.put(
+        f"{server.url}/datastore/?image=large",
+        data=iter([body]) if chunked else body,
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+        timeout=60,
+    )
+    assert response.status_code == 413
+    assert "upload_gb" in response.json()["detail"]
+
+
+def test_uploads_keep_their_names_and_replace_nothing(server: Server, tmp_path: Path) -> None:
+    url, content = f"{server.url}/datastore/", save_volume(tmp_path / "x.nii.gz", ct(8)[0])
+
+    def put(image: str | None, name: str = "x.nii.gz") -> requests.Response:
+        asked = {} if image is None else {"image": image}
+        files = {"file": (name, content.read_bytes())}
+        return requests.put(url, params=asked, files=files, timeout=60)
+
+    given = "2: CT AbdPel 5.0"
+    kept = [put(None, "CT 1.25 mm.nii.gz"), put(None, "CT 1.5 mm.nii.gz"), put(given)]
+    assert [r.json()["given"] for r in kept] == ["CT 1.25 mm", "CT 1.5 mm", given]
+    assert post(server, "samparser_slice", given, label="liver", roi=ONE_SLICE).ok
+    assert put(given).status_code == 409
+    assert put("case_0").status_code == 409
+    assert put("").status_code == 422
+    for response in kept:
+        image = {"id": response.json()["image"]}
+        assert requests.delete(f"{url}image", params=image, timeout=30).ok
+    assert temporary_files(server) == []
 
 
 def test_500_mixed_requests_and_no_growth(server: Server) -> None:
@@ -324,6 +417,7 @@ def test_only_a_better_model_takes_over(
     monkeypatch.syspath_prepend(bundle / "label_app")
     from lib import train
     from lib.model import Model
+    from lib.runs import Runs
 
     class Known(train.Tuner):
         def _train(self, parent: str, split: dict, work: Path, epochs: int) -> tuple[float, float]:
@@ -333,9 +427,10 @@ def test_only_a_better_model_takes_over(
 
     path = save_volume(tmp_path / "label.nii.gz", ct(0)[1])
     items = [{"case": c, "patient": c, "image": "", "label": str(path), "info": {}} for c in "ab"]
-    monkeypatch.setattr(train, "labelled", lambda datastore: items)
+    monkeypatch.setattr(train, "labelled", lambda datastore, pattern: items)
+    monkeypatch.setattr(train, "check_labels", lambda *given: None)
     model = Model(bundle)
-    row = Known(model)({"name": "new"}, None)
+    row = Known(model, Runs(bundle))({"name": "new"}, None)
     assert row["accepted"] == (answers == "new")
     assert model.versions.resolve("latest") == answers
     assert ("new" in model.versions.names()) == row["accepted"]
@@ -356,9 +451,41 @@ def test_killed_training_leaves_the_old_model(
         time.sleep(0.5)
     client.train_stop()
     assert finished(client)["status"] in ("STOPPED", "ERROR")
+    assert not list(server.bundle.glob("eval/label/*/models"))
+    assert not (server.bundle / "eval/label/running.json").exists()
     assert (server.bundle / "models/tuned/versions.json").read_text() == history
     told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
     assert told["tuned"] == answered
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_killed_server_takes_its_training_with_it(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    save_final(client, tmp_path, 0)
+    first = Server(server.folder, server.bundle, str(server.folder / "studies"))
+    first.wait()
+    MONAILabelClient(first.url).train_start("samparser", {"max_epochs": 500, "name": "orphan"})
+    note = server.bundle / "eval/label/running.json"
+    for _ in range(240):
+        if note.exists():
+            break
+        time.sleep(0.5)
+    told = json.loads(note.read_text())
+    first.process.kill()
+    first.process.wait(30)
+    assert alive(told["process"]["pid"])
+    again = Server(server.folder, server.bundle, str(server.folder / "studies"))
+    again.wait()
+    again.stop()
+    assert not alive(told["process"]["pid"])
+    assert not note.exists()
+    assert not (note.parent / told["work"]).exists()
+    with pytest.raises(FileNotFoundError):
+        temporary_files(first)
 
 
 def test_batch_scoring_and_least_sure(

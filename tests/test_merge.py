@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from closeness import assert_near
 from conftest import move
 from segment_anything import sam_model_registry
 from segment_anything.build_sam import _build_sam
-from torch.testing import assert_close
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
@@ -55,8 +55,9 @@ def test_stock_segment_anything_loads_it_and_gives_the_same_logits(
     found = stock([asked], multimask_output=False)[0]["low_res_logits"]
     image = stock.preprocess(picture)[None]
     wanted = network(image, [BOXES])
-    assert (found - wanted).abs().max() <= 1e-4
-    assert (found - before(image, [BOXES])).abs().max() > 1  # tuning has changed them
+    assert_near(found, wanted)
+    # tuning has changed them
+    assert (found - before(image, [BOXES])).abs().max() > 0.01 * found.abs().max()
 
 
 def test_merged_tiny_vit_has_the_names_of_its_published_file(
@@ -89,7 +90,7 @@ def test_merged_tiny_vit_has_the_names_of_its_published_file(
     moved = {name for name in weights if not torch.equal(weights[name], merged[name])}
     assert moved == {"image_encoder.neck.0.weight", "image_encoder.neck.2.weight"}
     image = torch.randn(1, 3, 128, 128)
-    assert_close(build("small_tiny_vit", file)(image), network(image), rtol=1e-4, atol=1e-5)
+    assert_near(build("small_tiny_vit", file)(image), network(image))
 
 
 @pytest.mark.parametrize("space", ["neck", "transformer", "both"])
@@ -105,9 +106,9 @@ def test_unmerged_is_what_was_merged(space: str, decoder: str, tmp_path: Path) -
     for name, module in network.named_modules():
         if hasattr(module, "parametrizations"):
             p = coefficients_of(module)
-            assert_close(coefficients_of(found.get_submodule(name)), p, rtol=1e-4, atol=1e-5)
+            assert_near(coefficients_of(found.get_submodule(name)), p)
     image = torch.randn(1, 3, 128, 128)
-    assert_close(found(image), network(image), rtol=1e-4, atol=1e-4)
+    assert_near(found(image), network(image))
 
 
 def norm(network: SamNetwork) -> SamNetwork:
@@ -153,5 +154,4 @@ def test_published_file_is_merged_under_its_own_names(name: str, tmp_path: Path)
     side = BACKBONES[name].image_size
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
     boxes = [BOXES * side / 1024]
-    # logits of up to 60, in float32
-    assert_close(build(name, file)(image, boxes), network(image, boxes), rtol=1e-5, atol=1e-4)
+    assert_near(build(name, file)(image, boxes), network(image, boxes))

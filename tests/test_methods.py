@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from closeness import assert_near
 from conftest import move
 from monai.bundle import ConfigParser
 from torch import Tensor
 from torch.nn.utils import parametrize
-from torch.testing import assert_close
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
@@ -27,8 +27,7 @@ from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, b
 from samparser_monai.sam.tiny_vit import TinyViTEncoder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-exactly = partial(assert_close, rtol=0, atol=0)
-nearly = partial(assert_close, rtol=0, atol=1e-5)
+exactly = partial(assert_near, share=0)
 
 NECK = r"image_encoder\.neck\.[02]"
 BLOCK = r"image_encoder\.(stages\.\d\.)?blocks\.\d\."
@@ -38,6 +37,9 @@ LORA = BLOCK + r"attn\.qkv\.parametrizations\.weight\.0\.[ab]"
 # shared: named_parameters gives the factors once, under the first block that has them
 FACTORS = r"image_encoder\.(stages\.\d\.)?blocks\.0\.attn\.qkv\.parametrizations\.weight\.0"
 FACT = BLOCK + r"attn\.qkv\.parametrizations\.weight\.0\.cores|" + FACTORS + r"\.factors\.[uv]"
+ALL_NORMS = BLOCK + r"(norm[12]|attn\.norm|mlp\.norm)\.(weight|bias)"
+SALT = r"\.parametrizations\.weight\.0\.[xy]"
+LATE = r"image_encoder\.(stages\.3\.)?blocks\.1\.attn\.qkv\.parametrizations\.weight\.0\.[ab]"
 ADAPTER = BLOCK + r"attn\.adapter\.(down|up)\.(weight|bias)"
 NONE = "(?!)"
 
@@ -62,6 +64,21 @@ ENCODERS: dict[str, tuple[str, dict[str, Any], str, str | None]] = {
         EVERYWHERE,
         BOTH + original("012"),
         None,
+    ),
+    "lora_xs": ("lora_xs", {"rank": 5}, NECK + original("1"), "projection"),
+    "svft": (
+        "svft",
+        {"band": 2, "pattern": "random", "seed": 3, "step": "absolute"},
+        NECK + original("1"),
+        "projection",
+    ),
+    "s_sam@both": ("s_sam", {}, f"{BOTH}{original('1')}|{ALL_NORMS}", None),
+    "late_lora": ("late_lora", {"blocks": 1, "rank": 3}, LATE, "last_1_blocks"),
+    "salt": (
+        "salt",
+        {"space": "neck", "rest": 5, "rank": 2},
+        f"{NECK}({original('1')}|{SALT})",
+        "projection",
     ),
     "norms": ("norms", {}, r"image_encoder\.neck\.[13]\.(weight|bias)", "trunk"),
     "lora": ("lora", {"rank": 3, "alpha": 6.0}, LORA, None),
@@ -137,7 +154,7 @@ def logits(network: SamNetwork, image: Tensor) -> Tensor:
 def test_identity_at_the_start(case: Case, image: Tensor) -> None:
     network = case.build()
     # U diag(p) Vh is the weight up to the rounding of float32; all else adds exact zeros
-    same = nearly if any(True for _ in steps(network)) else exactly
+    same = assert_near if any(True for _ in steps(network)) else exactly
     same(logits(network, image), logits(build("tiny"), image))
     assert network.method == case.name
 
@@ -234,8 +251,10 @@ def test_split_is_the_encoder(case: Case, image: Tensor) -> None:
         if not name.startswith(network.split.reads) and tensor.is_floating_point():
             tensor.mul_(2)
     exactly(changed.features(image), features)  # and reads what it says
+    boxes = [torch.tensor([[10.0, 20, 60, 90]])] * len(image)
+    exactly(network(image, boxes, features), network(image, boxes))
     # sums in another order: rounding
-    assert_close(network.embed(features), network.image_encoder(image), rtol=1e-5, atol=1e-5)
+    assert_near(network.embed(features), network.image_encoder(image))
 
 
 @torch.no_grad()
@@ -266,7 +285,7 @@ def test_merged(case: Case, image: Tensor) -> None:
             merge(network)
     else:
         plain.load_state_dict(merge(network).state_dict())
-        nearly(logits(plain, image), expected)
+        assert_near(logits(plain, image), expected)
     exactly(logits(network, image), expected)  # and stays as it was
 
 
@@ -296,6 +315,14 @@ def test_fact_shares_its_factors() -> None:
         (partial(methods.lora, rank=0), "rank must be between 1 and 32, not 0"),
         (partial(methods.fact, rank=33), "rank must be between 1 and 32, not 33"),
         (partial(methods.coefficients_lora, rank=33), "rank must be between 1 and 32, not 33"),
+        (partial(methods.lora_xs, rank=33), "rank must be between 1 and 32, not 33"),
+        (partial(methods.svft, band=32), "band must be between 0 and 31, not 32"),
+        (partial(methods.svft, pattern="bandet"), "unknown pattern 'bandet'.* 'banded'"),
+        (partial(methods.s_sam, space="attention"), "unknown space 'attention'"),
+        (partial(methods.late_lora, blocks=0), "blocks must be at least 1, not 0"),
+        (partial(methods.late_lora, rank=33), "rank must be between 1 and 32, not 33"),
+        (partial(methods.salt, rest=32), "rest must be between 1 and 31, not 32"),
+        (partial(methods.salt, rank=9), "rank must be between 1 and 8, not 9"),
         (partial(methods.adapter, width=0), "width must be at least 1, not 0"),
     ],
 )
@@ -305,6 +332,94 @@ def test_bad_options_leave_the_network_as_it_was(apply: Any, message: str) -> No
         apply(network)
     assert network.method == "" and all(p.requires_grad for p in network.parameters())
     methods.coefficients(network)
+
+
+def train(network: SamNetwork, image: Tensor) -> SamNetwork:
+    optimizer = torch.optim.Adam(methods.parameter_groups(network, 0.03, 1e-3))
+    for _ in range(3):
+        optimizer.zero_grad()
+        logits(network, image).square().mean().backward()
+        optimizer.step()
+    return network
+
+
+@pytest.mark.parametrize("step", ["relative", "absolute", "log"])
+@pytest.mark.parametrize("pattern", ["banded", "random"])
+def test_svft_without_a_band_is_ours(pattern: str, step: str, image: Tensor) -> None:
+    ours = train(methods.coefficients(build("tiny"), step=step), image)
+    other = train(methods.svft(build("tiny"), band=0, pattern=pattern, step=step), image)
+    assert dict(ours.named_parameters()).keys() == dict(other.named_parameters()).keys()
+    for name, tensor in ours.state_dict().items():
+        exactly(other.state_dict()[name], tensor)
+    exactly(logits(other, image), logits(ours, image))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [0, 2])
+def test_what_is_between_the_bases(n: int) -> None:
+    weight = build("tiny").image_encoder.neck[n].weight.flatten(1)
+    u, p, vh = torch.linalg.svd(weight.double(), full_matrices=False)
+    sign = u.gather(0, u.abs().argmax(0, keepdim=True)).sign()
+    u, p, vh = (part.float() for part in (u * sign, p, vh * sign.T))
+
+    def middle(network: SamNetwork) -> tuple[Tensor, Tensor]:
+        move(network)
+        conv = network.image_encoder.neck[n]
+        return u.T @ conv.weight.flatten(1) @ vh.T, conv.parametrizations.weight.original1
+
+    m, r = middle(methods.lora_xs(build("tiny"), rank=5))
+    expected = p.diag()
+    expected[:5, :5] += r.view(5, 5) * p[:5]  # U_r R diag(p_r) Vh_r
+    assert_near(m, expected)
+
+    m, s = middle(methods.svft(build("tiny"), band=2, step="absolute"))
+    assert len(s) == 32 * 5 - 2 * 3
+    changed = (m - p.diag()).abs() > 1e-4
+    exactly(changed, torch.ones(32, 32).triu(-2).tril(2).bool())
+
+    m, s = middle(methods.s_sam(build("tiny"), space="neck"))
+    assert_near(m, torch.relu(p * (1 + s[0]) + s[1]).diag())
+
+    network = methods.salt(build("tiny"), space="neck", rest=6, rank=2)
+    m, s = middle(network)
+    low = network.image_encoder.neck[n].parametrizations.weight[0]
+    expected = torch.cat([torch.relu(p[:-6] * (1 + s[0]) + s[1]), p[-6:]]).diag()
+    expected[-6:, -6:] += low.x @ low.y
+    assert_near(m, expected)
+
+
+def test_random_places_are_those_of_the_seed() -> None:
+    def made(seed: int) -> list[tuple[int, int]]:
+        network = methods.svft(build("tiny"), pattern="random", seed=seed)
+        entries = network.image_encoder.neck[2].parametrizations.weight[0]
+        return [*zip(entries.rows.tolist(), entries.columns.tolist(), strict=True)]
+
+    assert made(0) == made(0) != made(1)
+    assert len(set(made(0))) == 32 * 3 - 2 and {(n, n) for n in range(32)} <= {*made(0)}
+    beside = sorted({*made(0)} - {(n, n) for n in range(32)})
+    assert beside[:3] == [(0, 18), (0, 28), (1, 23)]  # whichever numpy
+
+
+def test_what_s_sam_tunes_beside_spectra() -> None:
+    network = methods.s_sam(build("tiny"), space="neck", norms=False)
+    assert network.split is not None and network.split.name == "projection"
+    network = methods.s_sam(build("tiny"), space="neck", norms=False, position=True)
+    assert network.image_encoder.pos_embed.requires_grad and network.split is None
+    with pytest.raises(InputError, match="position=True: TinyViTEncoder has no position"):
+        methods.s_sam(architecture("small_tiny_vit"), position=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocks", [1, 2, 3, 10])
+def test_late_blocks_of_a_tiny_vit(blocks: int, image: Tensor) -> None:
+    network = methods.late_lora(architecture("small_tiny_vit"), blocks=blocks)
+    move(network)
+    encoder, (_, prefix, suffix, reads) = network.image_encoder, network.split
+    exactly(suffix(encoder, prefix(encoder, image)), encoder(image))
+    assert sum(name.endswith(".a") for name, _ in encoder.named_parameters()) == blocks
+    assert not any(
+        name.startswith(reads) for name, p in encoder.named_parameters() if p.requires_grad
+    )
 
 
 def test_seeds() -> None:
@@ -331,11 +446,16 @@ def test_every_method_has_an_overlay_and_a_row_here() -> None:
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "methods").glob("*.json")), ids=lambda p: p.stem)
 def test_overlay(path: Path) -> None:
-    assert json.loads(path.read_text()).keys() - {"encoder_rate"} == {"network_def"}
+    overlay, known = (json.loads(p.read_text("utf-8")) for p in (path, CONFIGS / "train.json"))
+    own = overlay.keys() - known.keys()  # its options, each by a key of its name
+    assert overlay.keys() - own <= {"encoder_rate", "coefficient_rate", "space", "network_def"}
+    assert all(overlay["network_def"][key] == f"@{key}" for key in own)
     parser = ConfigParser()
     parser.read_config([CONFIGS / "train.json", path])
     parser["backbone"] = "tiny"
-    assert parser.get_parsed_content("network_def").method == path.stem
+    network = parser.get_parsed_content("network_def")
+    assert network.method == path.stem
+    assert network.options.items() >= {key: overlay[key] for key in own}.items()
 
 
 def test_zero_shot_is_evaluated_without_a_training() -> None:

@@ -98,9 +98,9 @@ def test_agrees_with_monai() -> None:
     found, truth = random.random((2, 5, 8, 7)) < 0.4
     dice = metric(*(masks(found[k], truth[k], number=k) for k in range(5)))
     theirs = 100 * compute_dice(torch.tensor(found)[:, None], torch.tensor(truth)[:, None])[:, 0]
-    assert dice.slices()["dsc"].to_numpy() == pytest.approx(theirs.numpy(), rel=1e-6)
+    assert dice.slices()["dsc"].to_numpy() == pytest.approx(theirs.numpy(), rel=1e-5)  # in float32
     volume = compute_dice(torch.tensor(found)[None, None], torch.tensor(truth)[None, None])
-    assert dice.summary("cases")["liver"] == pytest.approx(100 * volume.item(), rel=1e-6)
+    assert dice.summary("cases")["liver"] == pytest.approx(100 * volume.item(), rel=1e-5)
 
 
 def test_reset_forgets() -> None:

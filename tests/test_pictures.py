@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from closeness import assert_near
 from conftest import ROOT, run
 from layouts import LAYOUTS, SIZE, make_coco, make_custom, make_nwpu, make_voc, save, scene
 from monai.bundle import ConfigParser
@@ -68,7 +69,8 @@ def test_every_kind_of_picture_is_read(
     found = read_picture(write(tmp_path), bands)
     assert found.shape == (*SIZE, 3) and found.dtype == np.float32
     wanted = wanted[..., None] if wanted.ndim == 2 else wanted
-    np.testing.assert_allclose(found, np.broadcast_to(wanted, found.shape), atol=0.05)
+    # of sums that RAMP's percentiles round
+    assert_near(found, np.broadcast_to(wanted, found.shape).astype(np.float32), share=2e-4)
 
 
 def test_palette_is_colours_in_a_picture_and_numbers_in_a_mask(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_layout_gives_the_instances_that_were_drawn(scenario: str, tmp_path: Pat
     for item in found["train"] + found["validation"]:
         seed = int(re.findall(r"\d+", Path(item["image"]).stem)[-1])
         picture, drawn = scene(seed)
-        assert abs(read_picture(item["image"]) - picture).mean() < 20  # JPEG's loss
+        assert abs(read_picture(item["image"]) - picture).mean() < 0.08 * 255  # JPEG's loss
         void = (
             coco.decode(item["ignored"]).astype(bool) if "ignored" in item else 0 > picture[..., 0]
         )
@@ -206,7 +208,7 @@ def segmented(segmentation: object) -> Callable[[Path], None]:
 
 FIRST = "positive image set/000000.jpg"
 BAD_FILES = [
-    (text("annotations.json", b'{"images": ['), "annotations.json is no readable JSON"),
+    (text("annotations.json", b'{"images": ['), "annotations.json is not JSON"),
     (text("annotations.json", b"[]"), "is no COCO file"),
     (edit(lambda c: c.pop("annotations")), "is no COCO file"),
     (edit(lambda c: c["images"].append({})), "needs 'id' and 'file_name'"),

@@ -1,5 +1,6 @@
 """Prompts as people get them wrong: one line that says what to correct, never a trace."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,37 @@ def test_row_that_is_no_prompt_is_told(row: str, message: str, tmp_path: Path) -
     (tmp_path / "p.csv").write_text(",".join(COLUMNS) + f"\n{row}\n")
     with pytest.raises(InputError, match=message):
         read_prompts(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ({"box": [0.1, 0.2, 0.3, 0.6, 0.7, 0.8]}, True),
+        ({"box": [0, 0, 0, 1, 1, 1]}, True),
+        ({"box": [0.1, 0.2, 0.6, 0.7], "slice": 9}, True),
+        ({"points": [[0.5, 0.5, 0.5]]}, True),
+        ({"points": [[0, 1, 1]]}, False),
+        ({"box": [0, 0, 0, 1, 1, 2]}, False),
+        ({"box": [0.1, 0.2, 0.3, 0.6, 0.7, 0.8], "frame": "RAS"}, False),
+    ],
+)
+def test_shares_of_the_volume_are_told(prompt: dict[str, Any], told: bool) -> None:
+    with pytest.raises(InputError, match="shares of the volume") if told else nullcontext():
+        check_prompts([{"label": "liver", **prompt}], "case 'a'", LABELS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_that_people_have(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('{"ä": [{"label": "liver", "box": []}]}', encoding)
+    (tmp_path / "p.csv").write_text(",".join(COLUMNS) + "\nä,liver,,1,2,3,4,5,6,\n", encoding)
+    assert [list(read_prompts(tmp_path / name)) for name in ("p.json", "p.csv")] == [["ä"]] * 2
+
+
+@pytest.mark.parametrize("name", ["p.nrrd", "p.nii.gz", "p.txt"])
+def test_file_of_another_kind_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x80")
+    with pytest.raises(InputError, match=r"must be a \.json or a \.csv file"):
+        read_prompts(tmp_path / name)
 
 
 def test_case_that_stands_there_twice_is_told(tmp_path: Path) -> None:

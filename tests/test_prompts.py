@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from closeness import assert_near
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.transforms import ResizeLongestSide
@@ -92,13 +93,13 @@ def test_frame_is_that_of_segment_anything(height: int, width: int, frame: int) 
     assert size == sam.get_preprocess_shape(height, width, frame)
     box = torch.tensor([[3.0, 7, width - 1, height - 1]])
     theirs = sam.apply_boxes_torch(box, (height, width))
-    torch.testing.assert_close(box * scale, theirs, rtol=1e-6, atol=0)  # float32 rounding
+    assert_near(box * scale, theirs, share=1e-6)  # float32 rounding
 
 
 def test_padding_is_right_and_below() -> None:
     framed = into_frame(torch.ones(3, 10, 40), 64)
     assert framed.shape == (3, 64, 64)
-    torch.testing.assert_close(framed[:, :16], torch.ones(3, 16, 64))
+    assert_near(framed[:, :16], torch.ones(3, 16, 64), share=1e-5)  # weights that sum up to 1
     assert not framed[:, 16:].any()
 
 
@@ -108,7 +109,7 @@ def test_coverage_is_the_share_of_each_pixel() -> None:
     assert coverage(mask, 16, 4).tolist()[0] == [[0.5, 0.25, 0, 0], *[[0] * 4] * 3]
     # 24 rows of 36 become 43 in a frame of 64: 10.75 low-resolution pixels
     whole = coverage(torch.ones(1, 24, 36), 64, 16)[0, :, 0]
-    assert whole.tolist() == pytest.approx([1] * 10 + [0.75] + [0] * 5, abs=1e-6)
+    assert_near(whole, torch.tensor([1.0] * 10 + [0.75] + [0] * 5), share=1e-5)  # float32 sums
 
 
 def ellipse(size: tuple[int, int], centre: tuple, axes: tuple, angle: float) -> np.ndarray:

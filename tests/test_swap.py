@@ -1,17 +1,19 @@
 """Many scenarios over one trunk answer as so many networks of their own."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from closeness import assert_near
 from conftest import move
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
-from samparser_monai.sam import build
+from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, build
+from samparser_monai.sam.tiny_vit import TinyViTEncoder
 from samparser_monai.swap import Scenarios
 from samparser_monai.tuned import open_tuned, save_tuned
 
@@ -19,8 +21,10 @@ BOXES = [torch.tensor([[5.0, 9, 60, 70], [0, 0, 127, 90]])]
 IMAGE = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
 
 
-def part(path: Path, method: str, seed: int = 0, **options: Any) -> Path:
-    network = getattr(methods, method)(build("tiny"), **options)
+def part(
+    path: Path, method: str, seed: int = 0, base: SamNetwork | None = None, **options: Any
+) -> Path:
+    network = getattr(methods, method)(base or build("tiny"), **options)
     move(network, seed=seed)
     save_tuned(path, network, {}, network.state_dict())
     return path
@@ -32,8 +36,9 @@ def part(path: Path, method: str, seed: int = 0, **options: Any) -> Path:
     [
         [("coefficients", {"decoder": d}) for d in ("frozen", "coefficients", "tuned")],
         [("coefficients", {}), ("decoder_only", {}), ("bases", {"decoder": "frozen"})],
+        [("coefficients", {}), ("lora_xs", {}), ("svft", {"pattern": "random"})],
     ],
-    ids=["one cut", "different cuts"],
+    ids=["one cut", "different cuts", "different methods"],
 )
 def test_answers_equal_separate_networks(asked: list, tmp_path: Path) -> None:
     files = {
@@ -49,7 +54,7 @@ def test_answers_equal_separate_networks(asked: list, tmp_path: Path) -> None:
     for name, file in files.items():
         found = scenarios(name, features, BOXES)
         # where cuts differ, sums are made in another order
-        assert_close(found, open_tuned(file)[0](IMAGE, BOXES), rtol=1e-4, atol=1e-5)
+        assert_near(found, open_tuned(file)[0](IMAGE, BOXES))
         answers.append(found)
     assert len(passes) == 1
     assert not any(torch.equal(answers[0], other) for other in answers[1:])
@@ -70,11 +75,21 @@ def test_trunk_is_shared_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("lora", {}), ("coefficients", {"space": "transformer"})]
+    ("backbone", "method", "options"),
+    [
+        ("tiny", "lora", {}),
+        ("tiny", "coefficients", {"space": "transformer"}),
+        ("tiny", "late_lora", {"blocks": 1}),
+        ("small_tiny_vit", "lora", {}),  # has a frozen prefix, which ends within the trunk
+    ],
 )
-def test_what_tunes_the_trunk_is_refused(method: str, options: dict, tmp_path: Path) -> None:
-    path = part(tmp_path / "t.safetensors", method, **options)
-    base = build("tiny")
+def test_what_tunes_the_trunk_is_refused(
+    backbone: str, method: str, options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKBONES, "small_tiny_vit", Backbone(128, TinyViTEncoder))
+    torch.save(architecture(backbone).state_dict(), tmp_path / "base.pth")
+    base = build(backbone, tmp_path / "base.pth")
+    path = part(tmp_path / "t.safetensors", method, base=copy.deepcopy(base), **options)
     with pytest.raises(InputError, match=rf"t.safetensors: method '{method}' .*tunes the trunk"):
         Scenarios(base, {"ct": path})
     assert base.method == ""  # nothing was done to it

@@ -1,16 +1,14 @@
 """The shipped configs from end to end: training, resuming after a kill, evaluating."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, SMALL, read_json, run, workflow
+from closeness import assert_near
+from conftest import ROOT, read_json, run, started, workflow
 
 from samparser_monai.tuned import open_tuned
 
@@ -52,7 +50,7 @@ def test_training_then_evaluating(dataset: Path, overrides: dict, tmp_path: Path
     assert about["metrics"]["dsc"] == best and about["scenario"] == "abdomen_ct"
     assert about["labels"]["kidney"] == 2 and about["window"] == [-160, 240]
     for name, tensor in weights(tmp_path / "models" / "model.pt").items():
-        torch.testing.assert_close(tuned.state_dict()[name], tensor, rtol=0, atol=0)
+        assert_near(tuned.state_dict()[name], tensor, share=0)
 
 
 def test_run_id_of_slicer_trains_once(dataset: Path, overrides: dict, tmp_path: Path) -> None:
@@ -99,45 +97,35 @@ def test_without_validation_the_last_epoch_is_kept(
     )
     last = flow.parser.get_parsed_content("network").state_dict()
     for name, tensor in weights(tmp_path / "models" / "model.pt").items():
-        torch.testing.assert_close(tensor, last[name], rtol=0, atol=0)
+        assert_near(tensor, last[name], share=0)
     assert (tmp_path / "models" / "tuned.safetensors").exists()
     assert all("dsc" not in row for row in read_json(tmp_path / "eval" / "training.json")["epochs"])
 
 
-def command(folder: Path, dataset: Path, *more: str) -> list[str]:
-    options = {
-        "bundle_root": folder,
-        "cache_dir": folder.parent / "cache",
-        "dataset_dir": dataset,
-        **SMALL,
-        "epochs": 6,
-        "val_interval": 2,
-    }
-    parts = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    config = ["--config_file", str(ROOT / "configs" / "train.json")]
-    return [sys.executable, "-m", "monai.bundle", "run", "training", *config, *parts, *more]
-
-
-def test_killed_training_ends_like_an_uninterrupted_one(dataset: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def test_killed_training_ends_like_an_uninterrupted_one(
+    dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    overrides |= {"dataset_dir": str(dataset), "epochs": 6, "val_interval": 2}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole, dataset), cwd=ROOT, env=environment, check=True)
+    train = partial(run, "train", "train", run_id="training")
+    train(**overrides | {"bundle_root": str(whole)})
 
-    process = subprocess.Popen(command(broken, dataset), cwd=ROOT, env=environment)
+    overrides["bundle_root"] = str(broken)
+    process = started(train, **overrides)
     third = broken / "models" / "checkpoint_epoch=3.pt"
     while not third.exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (broken / "models" / "checkpoint_epoch=6.pt").exists()
-    subprocess.run(command(broken, dataset, "--resume"), cwd=ROOT, env=environment, check=True)
+    train(**overrides, resume=True)
 
     for name in ("model.pt", "checkpoint_epoch=6.pt"):
         one, other = (weights(folder / "models" / name) for folder in (whole, broken))
         one, other = one.get("network", one), other.get("network", other)
         for tensor in one:
-            torch.testing.assert_close(one[tensor], other[tensor], rtol=0, atol=0)
+            assert_near(one[tensor], other[tensor], share=0)
     one, other = (read_json(f / "eval" / "training.json")["epochs"] for f in (whole, broken))
     assert one == other
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from closeness import assert_near
 from conftest import ROOT, move, read_json
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -39,7 +40,7 @@ def test_loaded_network_is_the_saved_one(decoder: str, tmp_path: Path) -> None:
     about = load_tuned(tmp_path / "t.safetensors", other)
     assert about.items() >= ABOUT.items() and about["backbone"] == "tiny"
     image = torch.randn(1, 3, 128, 128)
-    torch.testing.assert_close(other(image), network(image), rtol=0, atol=0)
+    assert_near(other(image), network(image), share=0)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,11 @@ def test_loaded_network_is_the_saved_one(decoder: str, tmp_path: Path) -> None:
         ("lora", {"rank": 2, "alpha": 3.0}),
         ("fact", {"rank": 3, "scale": 0.5}),
         ("adapter", {"width": 5}),
+        ("lora_xs", {"rank": 3}),
+        ("svft", {"band": 2, "pattern": "random", "seed": 7}),
+        ("s_sam", {"space": "neck", "position": True}),
+        ("late_lora", {"blocks": 1, "rank": 2}),
+        ("salt", {"rest": 4, "rank": 3}),
         ("full", {"decoder": "frozen"}),
     ],
 )
@@ -62,7 +68,7 @@ def test_file_tells_how_to_open_it(method: str, options: dict[str, Any], tmp_pat
     assert about["image_size"] == 128 and len(about["mean"]) == len(about["std"]) == 3
     assert about["versions"].keys() == {"samparser_monai", "monai", "torch"}
     image = torch.randn(1, 3, 128, 128)
-    torch.testing.assert_close(opened(image), network(image), rtol=0, atol=0)
+    assert_near(opened(image), network(image), share=0)
 
 
 def test_512_numbers_fit_in_4_kilobytes(tmp_path: Path) -> None:

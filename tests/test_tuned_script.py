@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import tuned as script
+from closeness import assert_near
 from conftest import move
 
 from samparser_monai import methods
@@ -35,7 +36,7 @@ def test_merged_and_back(base: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert script.main(["unmerge", merged, back, "--backbone", "tiny", *checkpoint]) == 0
     image = torch.randn(1, 3, 128, 128)
     one, other = (open_tuned(file, base)[0](image) for file in (tuned, back))
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert_near(one, other)
     capsys.readouterr()
     assert script.main(["show", back]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -47,8 +48,10 @@ def test_spectrum_and_export(base: Path, capsys: pytest.CaptureFixture[str]) -> 
     more = ["--checkpoint", str(base), "--results", str(base.with_name("none"))]
     assert script.main(["spectrum", tuned, str(folder), *more]) == 0
     assert "not known: " in capsys.readouterr().out
-    assert script.main(["export-transformers", tuned, str(folder), *more[:2]]) == 0
-    names = {path.name for path in folder.iterdir()}
+    other = base.with_name("other")
+    other.mkdir()  # an empty folder is as good as none
+    assert script.main(["export-transformers", tuned, str(other), *more[:2]]) == 0
+    names = {path.name for found in (folder, other) for path in found.iterdir()}
     assert names >= {"spectrum.json", "spectrum.png", "model.safetensors", "config.json"}
 
 
@@ -117,6 +120,15 @@ def test_bad_input_is_one_line(name: str, base: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().err.strip().splitlines()[-1]
     assert printed.startswith("error: ") and message in printed
     assert not base.with_name("out").exists()
+
+
+@pytest.mark.parametrize("command", ["merge", "export-onnx"])
+def test_nothing_is_replaced(command: str, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = base.read_bytes()
+    output = str(base if command == "merge" else base.parent)
+    assert script.main([command, part(base), output, "--checkpoint", str(base)]) == 1
+    assert "is there already and is not replaced" in capsys.readouterr().err
+    assert base.read_bytes() == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["mrege", "a", "b"], ["unmerge", "a", "b"], ["merge"]])

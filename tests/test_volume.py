@@ -1,5 +1,7 @@
 """A volume as a session: what is computed, in which frame, and how prompts spread."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -128,7 +130,7 @@ def test_only_what_is_asked_for_is_found() -> None:
     assert dice(found, left) > 0.9
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.lists(st.integers(9, 31), min_size=1, max_size=4, unique=True))
 def test_a_box_more_never_loses_a_slice(slices: list[int]) -> None:
     organ = ellipsoid()
@@ -190,6 +192,130 @@ def test_larger_logit_wins() -> None:
     prompts = [{**whole_box(organ), "label": label} for label in ("spleen", "liver")]
     values = set(np.unique(session.segment(prompts).labels().numpy()))
     assert values == {0, LABELS["liver"]}
+
+
+def click(*voxel: int, kind: int = 1, label: str = "liver") -> dict:
+    return {"label": label, "points": [[*voxel]], "point_labels": [kind]}
+
+
+class Asked(Bright):
+    """It notes whether a box, points and a mask were given, and takes no notice of points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[bool, bool, bool]] = []
+
+    def decode(
+        self,
+        image: torch.Tensor,
+        boxes: list[torch.Tensor] | None,
+        points: list[torch.Tensor] | None,
+        masks: list[torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked.append((boxes is not None, points is not None, masks is not None))
+        whole = [torch.tensor([[0.0, 0.0, 200.0, 200.0]])]
+        return super().decode(image, boxes or whole, None, None)
+
+
+def test_a_click_in_a_3d_box_is_asked_together_with_the_box() -> None:
+    organ = ellipsoid()
+    (target,) = session_of(organ)[0].targets([whole_box(organ), click(32, 32, 20, kind=0)])
+    session, network = session_of(organ, Asked())
+    session.segment([whole_box(organ), click(32, 32, 20)])
+    assert (True, True, False) in network.asked
+    assert all(box for box, *_ in network.asked)
+    assert not target.first_seeds()  # a background point starts nothing
+    assert torch.equal(target.on_its_slices()[20].box, target.box)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize(
+    ("boxed", "rule"),
+    [("3-D box", None), ("3-D box", Propagation()), ("two boxes", Propagation())],
+)
+def test_a_click_that_says_what_was_found_changes_nothing(
+    kind: int, boxed: str, rule: Propagation | None
+) -> None:
+    organ = ellipsoid()
+    prompts = PROMPTS[boxed](organ)
+    place = (32, 32, 19) if kind else (20, 23, 19)
+    assert organ[place] == bool(kind)
+    session, _ = session_of(organ, Asked())
+    before = session.segment(prompts, rule).labels()
+    assert torch.equal(session.segment([*prompts, click(*place, kind=kind)], rule).labels(), before)
+
+
+VOXELS = st.tuples(st.integers(0, 63), st.integers(0, 63), st.integers(0, 39))
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    st.dictionaries(
+        VOXELS,
+        st.tuples(st.integers(0, 1), st.sampled_from(["liver", "spleen"])),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([None, Propagation(starts=2)]),
+)
+def test_a_click_never_leaves_its_own_voxel_wrong(clicks: dict, rule: Propagation | None) -> None:
+    organ = ellipsoid()
+    session, _ = session_of(organ, Asked())
+    boxes = [{**whole_box(organ), "label": label} for label in ("liver", "spleen")]
+    asked = [click(*voxel, kind=kind, label=label) for voxel, (kind, label) in clicks.items()]
+    found = session.segment([*boxes, *asked], rule).labels()[0]
+    for voxel, (kind, label) in clicks.items():
+        assert (int(found[voxel]) == LABELS[label]) == bool(kind)
+
+
+def test_a_wrong_click_changes_its_neighbourhood_not_the_organ() -> None:
+    organ = ellipsoid()
+    session, _ = session_of(organ, Asked())
+    before = session.segment([whole_box(organ)], Propagation()).labels()[0] == 1
+    for kind, place in ((0, (32, 32, 19)), (1, (47, 43, 19))):
+        prompts = [whole_box(organ), click(*place, kind=kind)]
+        after = session.segment(prompts, Propagation()).labels()[0] == 1
+        changed = torch.nonzero(after != before)
+        assert (changed[:, 2] == 19).all()
+        assert len(changed)
+        if not kind:
+            assert (changed - torch.tensor(place)).abs().max() <= 4
+        shown = (found[..., 19].numpy() for found in (after, before))
+        right, was = (dice(slice_, organ[..., 19]) for slice_ in shown)
+        assert right > was - 0.03
+
+
+def test_background_points_alone_are_refused_and_contradictions_too() -> None:
+    organ = ellipsoid()
+    session, _ = session_of(organ)
+    with pytest.raises(InputError, match="'liver' has background points only"):
+        session.targets([click(1, 2, 3, kind=0), {**whole_box(organ), "label": "spleen"}])
+    for other in (click(1, 2, 3, kind=0), click(1, 2, 3, label="spleen")):
+        with pytest.raises(InputError, match="contradict each other"):
+            session.targets([whole_box(organ), click(1, 2, 3), other])
+
+
+def test_a_background_point_belongs_to_the_nearest_object() -> None:
+    session, _ = session_of(ellipsoid())
+    left, right = ({"label": "kidney", "box": [x, 5, 3, x + 9, 14, 9]} for x in (5, 40))
+    targets = session.targets([left, right, click(52, 10, 12, kind=0, label="kidney")])
+    assert [list(target.seeds) for target in targets] == [[], [12]]
+    assert [sorted(t.on_its_slices()) for t in targets] == [list(range(3, 10))] * 2
+    grown = session.targets([right, click(45, 10, 12, label="kidney")])
+    assert [target.span for target in grown] == [(3, 12)]
+
+
+def test_a_session_is_freed_without_the_garbage_collector() -> None:
+    organ = ellipsoid()
+    session, _ = session_of(organ)
+    alive = weakref.ref(session)
+    gc.disable()
+    try:
+        session.segment([whole_box(organ)], Propagation())
+        del session
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_unknown_plane_is_refused() -> None:

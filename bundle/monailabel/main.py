@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -13,14 +14,23 @@ BUNDLE = next(
 )
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
+from lib.endpoints import replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
+from lib.guard import guard  # noqa: E402
 from lib.infer import Segmenter  # noqa: E402
+from lib.labels import with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
+from lib.limits import check_size  # noqa: E402
 from lib.model import Model  # noqa: E402
-from lib.stores import CheckedDatastore, CheckedSessions  # noqa: E402
+from lib.processes import this_process  # noqa: E402
+from lib.runs import SERVER, Runs  # noqa: E402
+from lib.series import CheckedSeries  # noqa: E402
+from lib.sessions import CheckedSessions  # noqa: E402
+from lib.stores import CheckedDatastore  # noqa: E402
 from lib.train import Tuner  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
+from monailabel.interfaces import app as interfaces  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from monailabel.interfaces.exception import ImageNotFoundException  # noqa: E402
 
@@ -33,7 +43,10 @@ class SamParserApp(MONAILabelApp):
     """A bundle behind MONAI Label's server.
 
     ``--conf bundle DIR`` names another bundle than the one that the app lies in, ``--conf labels
-    '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone.
+    '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
+    are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
+    and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
+    finds the patient in the name of an image.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -42,6 +55,8 @@ class SamParserApp(MONAILabelApp):
             overrides["labels"] = json.loads(conf["labels"])
         self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides)
         self.volumes = OpenVolumes(self.model, int(conf.get("volumes", 3)))
+        self.runs = Runs(self.model.bundle)
+        self.unpacked = int(float(conf.get("unpacked_gb", 4)) * 1e9)
         super().__init__(
             app_dir,
             studies,
@@ -61,7 +76,7 @@ class SamParserApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, Any]:
         """Return the training."""
-        return {"samparser": Tuner(self.model)}
+        return {"samparser": Tuner(self.model, self.runs, self.conf.get("patient", ""))}
 
     def init_strategies(self) -> dict[str, Any]:
         """Return the strategies, MONAI Label's own among them."""
@@ -77,18 +92,31 @@ class SamParserApp(MONAILabelApp):
 
     def init_datastore(self) -> Any:
         """Return the studies: a folder, or a DICOMweb server."""
+        interfaces.DICOMWebDatastore = CheckedSeries
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
-        return CheckedDatastore(
-            self.studies,
-            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
-            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
-            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
-        )
+            store = super().init_datastore()
+        else:
+            store = CheckedDatastore(
+                self.studies,
+                auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+                read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+            )
+        store.labels, store.unpacked, store.forget = self.model.labels, self.unpacked, self.forget
+        return store
+
+    def forget(self, image: str, gone: bool) -> None:
+        """Remove what was made of an image's label, and of the image if it is to be gone."""
+        self.runs.forget(image, gone)
+        self.volumes.forget(self.datastore().get_image_uri(image))
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        """Return what the answer tells beside the label: what training will and will not use."""
+        super().on_save_label(image_id, label_id)
+        return dict(self.datastore().told)
 
     def _load_sessions(self, load: bool = False) -> Any:
         path, expiry = settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY
-        return CheckedSessions(path, expiry) if load else None
+        return CheckedSessions(path, expiry, self.unpacked) if load else None
 
     def _download_dcmqi_tools(self) -> None:
         """Do without dcmqi: DICOM SEG is written by itk, and no server here has a network."""
@@ -97,10 +125,21 @@ class SamParserApp(MONAILabelApp):
         """Make the server ready for its first request."""
         from monailabel.app import app
 
+        os.environ[SERVER] = json.dumps(this_process())
+        self.runs.clear()
+        hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
+        guard(app, hosts, int(float(self.conf.get("upload_gb", 2)) * 1e9))
+        replace_endpoints(self.check_training, self.runs.stopped)
         answer_errors(app)
+        tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         log.info("tuned part: %s", self.model.use("latest"))
         Segmenter.warm_up()
         super().on_init_complete()
+
+    def check_training(self, request: dict[str, Any]) -> None:
+        """Refuse a training that would fail, before it is started in the background."""
+        if tuner := self._trainers.get(request.get("model")):
+            tuner.check(request, self.datastore())
 
     def bundle_path(self, model: str | None) -> None:
         """Refuse a task for a model that is not there, before it is started in the background."""
@@ -113,25 +152,37 @@ class SamParserApp(MONAILabelApp):
         Raises:
             InputError: it cannot be answered.
         """
-        request = {key: value for key, value in request.items() if key != "coarse"}
+        coarse = label_file = ""
+        request = dict(request)
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):
             raise ImageNotFoundException(f"image {image!r:.80} is not in the datastore")
+        if not kept and Path(image).resolve().parent == Path(tempfile.gettempdir()).resolve():
+            check_size(image, self.unpacked)
         if request.get("model") not in self._infers:
             raise unknown("model", request.get("model"), self._infers)
         prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)
         if isinstance(prompts, Mapping):
-            request.update(prompts.get(image, {}), image=image)
+            asked = prompts.get(image) or {}
+            if not isinstance(asked, Mapping):
+                raise InputError(f"prompts of {image!r} must be an object, not {asked!r:.80}")
+            request.update(asked, image=image)
         elif tag:
             label = store.get_label_by_image_id(image, tag)
             if not label:
                 raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
-            request["coarse"] = store.get_label_uri(label, tag)
+            label_file, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
+            coarse = with_own_values(label_file, info, self.model.labels)
+        request = {key: value for key, value in request.items() if key != "coarse"}
+        request |= {"coarse": coarse} if coarse else {}
         try:
             result = super().infer(request, datastore)
         except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
             raise (root_cause(error) or error) from None
+        finally:
+            if coarse != label_file:
+                Path(coarse).unlink()
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result

@@ -1,26 +1,21 @@
 """COCO files: instances as polygons or RLE, crowds left out."""
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pycocotools import mask as coco
 from tqdm import tqdm
 
-from samparser_monai.data.listing import (
-    Finder,
-    Item,
-    Missing,
-    as_items,
-    opened,
-    split_items,
-)
-from samparser_monai.data.masks import rle_of_segmentation
-from samparser_monai.errors import InputError, at_least
+from samparser_monai.data.finding import locate, part_of
+from samparser_monai.data.listing import Item, Missing, as_items, opened, split_items
+from samparser_monai.data.masks import rle_of_segmentation, slivers
+from samparser_monai.errors import InputError, at_least, unknown
+from samparser_monai.files import read_json
 
+Crowds = Literal["skip", "use"]
 log = logging.getLogger(__name__)
 
 
@@ -32,15 +27,15 @@ def coco_items(
     Raises:
         InputError: another layout; see read_coco and as_items.
     """
-    if not (Path(root) / "annotations").is_dir():
+    if not (Path(str(root)) / "annotations").is_dir():
         raise InputError(
             f"dataset_dir={str(root)!r} has no annotations/: expected the layout of COCO; for any "
             "other COCO file use scenario 'custom'"
         )
     train, validation = (
         read_coco(
-            Path(root) / "annotations" / f"instances_{part}{year}.json",
-            [Path(root) / f"{part}{year}", Path(root)],
+            Path(str(root)) / "annotations" / f"instances_{part}{year}.json",
+            [Path(str(root)) / f"{part}{year}", Path(str(root))],
             missing,
             min_area,
         )
@@ -51,25 +46,28 @@ def coco_items(
 
 def one_file_items(
     annotations: str | Path,
-    images: str | Path | Sequence[Path],
+    images: str | Path | list[Path],
     share: float,
     seed: int,
     missing: Missing = "fail",
     min_area: int = 1,
+    crowds: Crowds = "skip",
 ) -> dict[str, Any]:
     """List the pictures of one COCO file, split by a seed.
 
     Raises:
         InputError: see read_coco, split_pictures and as_items.
     """
-    return split_items(read_coco(annotations, images, missing, min_area), share, seed, annotations)
+    items = read_coco(annotations, images, missing, min_area, crowds)
+    return split_items(items, share, seed, annotations)
 
 
 def read_coco(
     path: str | Path,
-    images: str | Path | Sequence[Path],
+    images: str | Path | list[Path],
     missing: Missing = "fail",
     min_area: int = 1,
+    crowds: Crowds = "skip",
 ) -> list[Item]:
     """Return the pictures of a COCO file: {image, case, size, annotations}.
 
@@ -77,25 +75,29 @@ def read_coco(
     outside, ...) and those under ``min_area`` pixels are left out and counted.
 
     Args:
-        path: of the JSON file.
-        images: the folder that its file names start from, or several; failing that, the picture of
-            that name anywhere below.
+        path: of the JSON file; where it or its folder is named for a part of a data set (train,
+            val, valid, test), pictures are not taken from folders named for another.
+        images: the folder that its file names start from, or several, see locate.
         missing: leave out the pictures that cannot be opened, or fail.
         min_area: of an instance, in pixels.
+        crowds: what becomes of annotations with ``iscrowd`` 1: COCO's are groups of objects, CVAT
+            marks so whatever was drawn with its brush. Where all are so marked, they are used.
 
     Raises:
         InputError: the file is damaged, no COCO file or contradicts itself; see opened.
     """
     at_least(0, min_area=min_area)
+    if crowds not in get_args(Crowds):
+        raise unknown("crowds", crowds, get_args(Crowds))
     content = read_coco_json(path)
-    folders = [Path(images)] if isinstance(images, str | Path) else list(images)
-    items = _pictures_of(content, Finder(folders), path)
+    folders = images if isinstance(images, list) else [Path(str(images))]
+    items = _pictures_of(content, folders, Path(path))
     found = {item.pop("number"): item for item in opened(list(items.values()), missing, path)}
-    by_picture = _annotations_of(content, items.keys(), found, str(path), min_area)
+    by_picture = _annotations_of(content, items.keys(), found, str(path), min_area, crowds)
     return [{**item, "annotations": by_picture[number]} for number, item in found.items()]
 
 
-def _pictures_of(content: dict[str, Any], finder: Finder, path: str | Path) -> dict[str, Item]:
+def _pictures_of(content: dict[str, Any], folders: Sequence[Path], path: Path) -> dict[str, Item]:
     """Return {image, case, number, size?} by the pictures' ids; size where it is told as numbers.
 
     Raises:
@@ -107,7 +109,7 @@ def _pictures_of(content: dict[str, Any], finder: Finder, path: str | Path) -> d
         name = picture_name(picture)
         if not name or "id" not in picture:
             raise InputError(f"{path}: the image {str(picture)[:80]} needs 'id' and 'file_name'")
-        number = str(picture["id"])
+        number = identity(picture["id"])
         if number in items:
             raise InputError(
                 f"{path}: two images have the id {number}: number them apart, and their "
@@ -116,11 +118,31 @@ def _pictures_of(content: dict[str, Any], finder: Finder, path: str | Path) -> d
         if name in names:
             raise InputError(f"{path}: two images have the file_name {name!r}: join them")
         names.add(name)
-        items[number] = {"image": str(finder.find(name)), "case": name, "number": number}
-        size = picture.get("height"), picture.get("width")
-        if all(isinstance(side, int | float) and side for side in size):
+        items[number] = {"case": name, "number": number}
+        if size := picture_size(picture):
             items[number]["size"] = size
-    return items
+    places = locate(names, folders, part_of(path.stem, path.parent.name))
+    return {number: {"image": str(places[i["case"]]), **i} for number, i in items.items()}
+
+
+def identity(number: Any) -> str:
+    """Return an id in one spelling: 7, 7.0 and "7" are one."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
+
+
+def is_crowd(annotation: Mapping[str, Any]) -> bool:
+    """Tell whether an annotation is marked as a crowd, as a number or in text."""
+    flag = identity(annotation.get("iscrowd") or 0).strip().lower()
+    return flag not in ("", "0", "false", "none", "null", "no")
+
+
+def picture_size(picture: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return (H, W) of a COCO file's image where the file tells it."""
+    try:
+        height, width = (float(picture[side]) for side in ("height", "width"))
+        return (int(height), int(width)) if height >= 1 and width >= 1 else None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def picture_name(picture: Any) -> str:
@@ -138,12 +160,7 @@ def read_coco_json(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is no COCO file.
     """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: correct the path") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no readable JSON file ({error}): replace it") from error
+    content = read_json(path)
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise InputError(f"{path} is no COCO file: it needs the lists 'images', 'annotations'")
@@ -152,8 +169,10 @@ def read_coco_json(path: str | Path) -> dict[str, Any]:
 
 def category_names(content: dict[str, Any]) -> dict[str, str]:
     """Return the categories of a COCO file by their ids."""
-    categories = [c for c in content.get("categories") or [] if isinstance(c, dict)]
-    return {str(c.get("id")): str(c.get("name", f"category {c.get('id')}")) for c in categories}
+    categories = [c for c in content.get("categories") or [] if isinstance(c, dict) and "id" in c]
+    return {
+        n: str(c.get("name") or f"category {n}") for c in categories for n in [identity(c["id"])]
+    }
 
 
 def _annotations_of(
@@ -162,6 +181,7 @@ def _annotations_of(
     pictures: Mapping[str, Item],
     source: str,
     min_area: int,
+    crowds: Crowds,
 ) -> dict[str, list[Item]]:
     """Return {label, rle} by the pictures' ids; what cannot be used is counted.
 
@@ -171,22 +191,36 @@ def _annotations_of(
         pictures: those of them that are there.
         source: the file.
         min_area: of an instance.
+        crowds: use what is marked as one, or not.
     """
     names = category_names(content)
+    annotations = content["annotations"]
+    marked = sum(isinstance(a, dict) and is_crowd(a) for a in annotations)
+    used = crowds == "use" or marked == len(annotations)
+    if marked:
+        log.warning(
+            "%s: %d of %d annotations are crowds (iscrowd 1) and are %s; they are groups in COCO, "
+            "and single objects where CVAT's brush drew them: for these --crowds use (custom)",
+            *(source, marked, len(annotations), "used" if used else "left out"),
+        )
     found: dict[str, list[Item]] = defaultdict(list)
     faults: list[str] = []
-    seen: set[str] = set()
-    for annotation in tqdm(content["annotations"], "annotations", leave=False):
+    seen: set[tuple[str, str]] = set()
+    thin = 0
+    for annotation in tqdm(annotations, "annotations", leave=False):
         try:
-            if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in listed:
+            if not isinstance(annotation, dict) or (
+                (picture := identity(annotation.get("image_id"))) not in listed
+            ):
                 raise InputError("it belongs to no image")
-            number, picture = str(annotation.get("id")), str(annotation["image_id"])
-            if number in seen and number != "None":
-                raise InputError("another annotation has its id")
-            seen.add(number)
-            if picture in pictures and not annotation.get("iscrowd"):
+            number = identity(annotation.get("id"))
+            if (picture, number) in seen and number != "None":
+                raise InputError("another annotation of its image has its id")
+            seen.add((picture, number))  # some tools number them anew in each picture
+            if picture in pictures and (used or not is_crowd(annotation)):
                 made = _instance(annotation, names, pictures[picture]["size"], min_area)
                 found[picture].append(made)
+                thin += slivers(annotation["segmentation"])
         except InputError as error:
             named = annotation.get("id") if isinstance(annotation, dict) else annotation
             faults.append(f"annotation {str(named)[:40]}: {error}")
@@ -198,8 +232,10 @@ def _annotations_of(
     if faults:
         log.warning(
             "%s: %d of %d annotations are left out, the first: %s",
-            *(source, len(faults), len(content["annotations"]), faults[0]),
+            *(source, len(faults), len(annotations), faults[0]),
         )
+    if thin:
+        log.warning("%s: %d polygons of under three points are passed over", source, thin)
     return found
 
 
@@ -207,7 +243,7 @@ def _instance(
     annotation: Item, names: Mapping[str, str], size: tuple[int, int], min_area: int
 ) -> Item:
     """Return {label, rle} of an annotation in a picture (H, W)."""
-    number = str(annotation.get("category_id"))
+    number = identity(annotation.get("category_id"))
     if names and number not in names:
         raise InputError(f"its category {number} is not listed")
     rle = rle_of_segmentation(annotation.get("segmentation"), size)

@@ -1,6 +1,8 @@
-"""What people write for the organs: ``{"liver": 1, "kidney": [2, 3]}``."""
+"""The organs' values: what people write, ``{"liver": 1, "kidney": [2, 3]}``, and volumes hold."""
 
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from samparser_monai.errors import InputError
 
@@ -34,3 +36,30 @@ def organ_values(labels: Labels) -> dict[str, list[int]]:
                 )
             owners[value] = organ
     return {organ: [v for v, owner in owners.items() if owner == organ] for organ in labels}
+
+
+def whole_labels(values: np.ndarray, where: str) -> np.ndarray:
+    """Return the values of a label volume as uint8, of the same shape.
+
+    Within 1e-3 of a whole number is that number: files saved with a scale factor hold 2.99998.
+
+    Args:
+        values: of any shape and type.
+        where: the file, for the error.
+
+    Raises:
+        InputError: fractions, NaN, negative values, or values over 255.
+    """
+    values = np.asarray(values)
+    whole = np.rint(values)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        fractions = ~(np.abs(values - whole) <= 1e-3)
+    for wrong, what, remedy in (
+        (fractions, "fractions", "label volumes have whole numbers: undo its resampling"),
+        (whole < 0, "negative values", "give each organ a value from 1 to 255"),
+        (whole > 255, "values over 255", "give each organ a value from 1 to 255"),
+    ):
+        if wrong.any():
+            shown = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
+            raise InputError(f"{where} holds {what} ({shown}): {remedy}")
+    return whole.astype(np.uint8)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,12 +9,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from samparser_monai.data.pictures import picture_size, read_label
+from samparser_monai.data.decoding import Header
+from samparser_monai.data.pictures import orientation_for, read_header, read_label
 from samparser_monai.errors import InputError, at_least, unknown
 
 Item = dict[str, Any]
 Missing = Literal["skip", "fail"]
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 log = logging.getLogger(__name__)
 
 
@@ -26,64 +25,8 @@ def each(function: Callable[[Any], Any], things: Sequence[Any], what: str) -> li
     )
 
 
-def pictures_in(folder: str | Path, argument: str) -> dict[str, Path]:
-    """Return the pictures below a folder by their paths in it, without endings.
-
-    Hidden files and folders, and what macOS leaves in archives, are no pictures.
-
-    Raises:
-        InputError: no folder, no pictures, or two of one name.
-    """
-    folder = Path(str(folder))  # the command line makes a number of "2012"
-    if not folder.is_dir():
-        raise InputError(f"{argument}={str(folder)!r} is no folder: name one with pictures")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
-        if path.suffix.lower() in ENDINGS and not hidden:
-            name = place.with_suffix("").as_posix()
-            if name in found:
-                raise InputError(f"{found[name]} and {path} have one name: keep one")
-            found[name] = path
-    if not found:
-        raise InputError(
-            f"{argument}={str(folder)!r} holds no pictures: expected {', '.join(ENDINGS)}"
-        )
-    return found
-
-
-class Finder:
-    """Where pictures lie: under their name, or the only one of that name below some folders."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = folders
-        self.below: dict[str, set[Path]] | None = None
-
-    def find(self, name: str) -> Path:
-        """Return the path of a picture; where there is none, the one that it should have.
-
-        Capitals in endings do not matter, nor does the spelling of ``jpeg``.
-        """
-        for folder in self.folders:
-            if (folder / name).is_file():
-                return folder / name
-        if self.below is None:
-            self.below = defaultdict(set)
-            for path in {p for folder in self.folders for p in folder.rglob("*")}:
-                if path.suffix.lower() in ENDINGS:
-                    self.below[_plain(path.name)].add(path)
-        paths = self.below.get(_plain(Path(name).name), set())
-        return next(iter(paths)) if len(paths) == 1 else self.folders[0] / name
-
-
-def _plain(name: str) -> str:
-    stem, dot, ending = name.rpartition(".")
-    return stem + dot + ending.lower().replace("jpeg", "jpg")
-
-
 def opened(items: Sequence[Item], missing: Missing, source: str | Path) -> list[Item]:
-    """Return the items whose pictures are there and can be opened; all items have a ``size``.
+    """Return the items whose pictures are there and whole; all items have a ``size``.
 
     Args:
         items: {image, ...}; ``size`` (H, W) where the annotations tell it.
@@ -96,15 +39,8 @@ def opened(items: Sequence[Item], missing: Missing, source: str | Path) -> list[
     """
     if missing not in get_args(Missing):
         raise unknown("missing", missing, get_args(Missing))
-
-    def size_of(item: Item) -> tuple[int, int] | InputError:
-        try:
-            return picture_size(item["image"], item.get("size"))
-        except InputError as error:
-            return error
-
-    sizes = each(size_of, items, "pictures")
-    lost = [size for size in sizes if isinstance(size, InputError)]
+    headers = each(header_or_error, [item["image"] for item in items], "pictures")
+    lost = [header for header in headers if isinstance(header, InputError)]
     if lost and (missing == "fail" or len(lost) == len(items)):
         raise InputError(
             f"{len(lost)} of the {len(items)} pictures of {source} cannot be opened, the first: "
@@ -112,16 +48,60 @@ def opened(items: Sequence[Item], missing: Missing, source: str | Path) -> list[
         )
     if lost:
         log.warning("%d of %d pictures are left out: %s", len(lost), len(items), lost[0])
-    found = [(i, s) for i, s in zip(items, sizes, strict=True) if not isinstance(s, InputError)]
-    wrong = [(i, s) for i, s in found if i.get("size", s) != s]
+    return sized(
+        [(i, h) for i, h in zip(items, headers, strict=True) if not isinstance(h, InputError)],
+        source,
+    )
+
+
+def header_or_error(path: str) -> Header | InputError:
+    """Return the header of a picture, or why there is none."""
+    try:
+        return read_header(path)
+    except InputError as error:
+        return error
+
+
+def sized(found: Sequence[tuple[Item, Header]], source: str | Path) -> list[Item]:
+    """Return items with the ``size`` (H, W) of their pictures as they will be read.
+
+    What annotations tell of the size tells whether a picture that its EXIF turns is meant as it is
+    stored; where it cannot (squares, half turns), the other pictures of the source tell. Those
+    that are have the ``orientation`` 1.
+
+    Raises:
+        InputError: sizes differ from those in the annotations.
+    """
+    turns = {
+        id(item): orientation_for(header, item.get("size")) == 1
+        for item, header in found
+        if "size" in item and header.orientation > 1 and header.size != header.upright
+    }
+    stored = bool(turns) and all(turns.values())
+    items, wrong, unsure = [], [], 0
+    for item, header in found:
+        told = item.get("size")
+        alike = told is not None and header.orientation > 1 and header.size == header.upright
+        unsure += alike and not turns
+        kept = header.orientation > 1 and (turns.get(id(item)) or (alike and stored))
+        size = header.size if kept else header.upright
+        items.append({**item, "size": size, **({"orientation": 1} if kept else {})})
+        if told not in (None, size):
+            wrong.append((item["image"], size, told))
     if wrong:
-        (item, size), (height, width) = wrong[0], wrong[0][0]["size"]
+        name, (height, width), told = wrong[0]
         raise InputError(
             f"{len(wrong)} pictures of {source} have another size than their annotations, the "
-            f"first: {item['image']} has {size[1]}x{size[0]} px, its annotations {width}x{height}; "
+            f"first: {name} has {width}x{height} px, its annotations {told[1]}x{told[0]}; "
             "correct one of them"
         )
-    return [{**item, "size": size} for item, size in found]
+    if unsure:
+        log.warning(
+            "%s: EXIF turns %d pictures whose size does not tell whether they were annotated so: "
+            "they are taken upright, as viewers show them",
+            *(source, unsure),
+        )
+    return items
 
 
 def label_of(item: Item, path: Path) -> np.ndarray:
@@ -130,7 +110,7 @@ def label_of(item: Item, path: Path) -> np.ndarray:
     Raises:
         InputError: it cannot be read, or is of another size.
     """
-    label = read_label(path)
+    label = read_label(path, item["size"])
     if label.shape != item["size"]:
         raise InputError(
             f"{path} has {label.shape[1]}x{label.shape[0]} px and {item['image']} "
@@ -177,7 +157,7 @@ def as_items(train: Sequence[Item], validation: Sequence[Item], source: object) 
         pictures without instances in each).
 
     Raises:
-        InputError: no picture is left for training, or for validation.
+        InputError: no picture is left for training, or for validation; or one is in both.
     """
     parts: Mapping[str, Sequence[Item]] = {"train": train, "validation": validation}
     kept = {name: shown(items) for name, items in parts.items()}
@@ -190,6 +170,12 @@ def as_items(train: Sequence[Item], validation: Sequence[Item], source: object) 
             )
         if empty[name]:
             log.info("%s: %d pictures show no instance and are left out", name, empty[name])
+    both = [{os.path.realpath(item["image"]) for item in items} for items in kept.values()]
+    if twice := sorted(set.intersection(*both)):
+        raise InputError(
+            f"{source}: {len(twice)} pictures both train and validate, the first is {twice[0]}: "
+            "keep each in one part"
+        )
     labels = {a["label"] for items in kept.values() for i in items for a in i["annotations"]}
     return {**kept, "labels": sorted(labels), "empty": empty}
 

@@ -54,28 +54,50 @@ def remasked(item: Mapping[Hashable, Any], masks: np.ndarray) -> dict[Hashable, 
 def rle_of_segmentation(segmentation: Any, size: tuple[int, int]) -> Rle:
     """Return the run lengths of a COCO annotation's polygons or RLE in a picture (H, W).
 
+    A polygon is x, y, x, y, ..., or pairs of x, y. Beside whole polygons, those of under three
+    points, which tools leave behind, have no area and are passed over.
+
     Raises:
         InputError: it is none, or lies outside the picture; the message is a fragment.
     """
     if isinstance(segmentation, dict):
         return _checked_rle(segmentation, size)
     if not isinstance(segmentation, list) or not segmentation:
-        raise InputError("no polygons or RLE under 'segmentation'")
-    polygons = [_checked_polygon(polygon, size) for polygon in segmentation]
-    return coco.merge(coco.frPyObjects(polygons, *size))
+        raise InputError("no polygons or RLE under 'segmentation': a box alone is no mask")
+    one = not isinstance(segmentation[0], list)
+    polygons = [_numbers(polygon) for polygon in ([segmentation] if one else segmentation)]
+    whole = [polygon for polygon in polygons if len(polygon) >= 6]
+    for polygon in whole or polygons[:1]:
+        _check_polygon(polygon, size)
+    return coco.merge(coco.frPyObjects(whole, *size))
 
 
-def _checked_polygon(polygon: Any, size: tuple[int, int]) -> list[float]:
-    if not isinstance(polygon, list) or not all(isinstance(x, int | float) for x in polygon):
-        raise InputError(f"a polygon that is no list of numbers: {str(polygon)[:40]}")
+def slivers(segmentation: Any) -> int:
+    """Return how many polygons rle_of_segmentation passes over."""
+    parts = segmentation if isinstance(segmentation, list) else []
+    return sum(isinstance(part, list) and len(np.ravel(part)) < 6 for part in parts)
+
+
+def _numbers(polygon: Any) -> list[float]:
+    try:
+        points = np.asarray(polygon, dtype=float)  # of text, too
+        if points.ndim == 1 or (points.ndim == 2 and points.shape[1] == 2):
+            return points.ravel().tolist()
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"a polygon that is no list of numbers: {str(polygon)[:40]}")
+
+
+def _check_polygon(polygon: list[float], size: tuple[int, int]) -> None:
     if len(polygon) < 6 or len(polygon) % 2:
         raise InputError(f"a polygon of {len(polygon)} numbers: it needs an x and y for 3 points")
-    points = np.asarray(polygon, dtype=float).reshape(-1, 2)
+    points = np.asarray(polygon).reshape(-1, 2)
     limit = np.array(size[::-1])
     # pycocotools walks along each side pixel by pixel, however far away it ends
     if not np.isfinite(points).all() or (abs(points - limit / 2) > 1.5 * limit).any():
         raise InputError(f"a polygon far outside the picture of {size[1]}x{size[0]} px")
-    return polygon
+    if min(size) > 2 and points.min() >= 0 and points.max() <= 1:
+        raise InputError("a polygon of numbers from 0 to 1: they must be pixels")
 
 
 def _checked_rle(rle: Rle, size: tuple[int, int]) -> Rle:

@@ -16,8 +16,9 @@ from monai.transforms import Compose
 from tqdm.contrib.concurrent import thread_map
 
 from samparser_monai.data.labels import Labels, organ_values
-from samparser_monai.data.volumes import read_pair
+from samparser_monai.data.volumes import check_hounsfield, read_pair
 from samparser_monai.errors import InputError, at_least, writable
+from samparser_monai.files import files_below
 from samparser_monai.prompts import instances_of
 
 Item = dict[str, Any]
@@ -34,6 +35,7 @@ class SliceDataset(Dataset):
         cache_dir: where the slices are kept, keyed by the files and the labels.
         min_area: components smaller than this many pixels of the source are no instances.
         min_volume: organs of fewer voxels are dropped from a case.
+        window: lowest and highest intensity that will be seen; see check_hounsfield.
 
     Raises:
         InputError: a volume that cannot be used, see read_pair; no slice is left.
@@ -48,6 +50,7 @@ class SliceDataset(Dataset):
         cache_dir: str | Path,
         min_area: int = 100,
         min_volume: int = 1000,
+        window: Sequence[float] | None = None,
     ) -> None:
         at_least(0, min_area=min_area, min_volume=min_volume)
         organ_values(labels)
@@ -60,8 +63,13 @@ class SliceDataset(Dataset):
             desc="volumes",
             leave=False,
         )
+        indices = [(case, json.loads((case / "index.json").read_text())) for case in cut]
+        for (_, index), item in zip(indices, data, strict=True):
+            if window is not None:
+                low, high = index["range"]
+                check_hounsfield(low, high, window, str(item["image"]))
         super().__init__(
-            [item for case in cut for item in _slices_of(case, min_area, min_volume)],
+            [i for case, index in indices for i in _slices_of(case, index, min_area, min_volume)],
             transform if callable(transform) or transform is None else Compose(transform),
         )
         if not self.data:
@@ -74,8 +82,7 @@ class SliceDataset(Dataset):
             log.warning("labels: %s does not occur in the %d volumes", ", ".join(absent), len(data))
 
 
-def _slices_of(folder: Path, min_area: int, min_volume: int) -> list[Item]:
-    index = json.loads((folder / "index.json").read_text())
+def _slices_of(folder: Path, index: Item, min_area: int, min_volume: int) -> list[Item]:
     kept = {organ for organ, volume in index["volumes"].items() if volume >= min_volume}
     return [
         {
@@ -99,10 +106,11 @@ def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
     target = folder / _key(item, labels)
     if target.exists():
         return target
-    image, label = read_pair(item["image"], item["label"])
+    image, label = read_pair(item["image"], item["label"], labels)
     organs = _organs_of(label, labels)
     case = item.get("case", Path(item["image"]).name)
     index: dict[str, Any] = {"case": case, "areas": {}, "volumes": {}}
+    index["range"] = [float(image.min()), float(image.max())]
     names = list(labels)
     for place, name in enumerate(names, start=1):
         index["volumes"][name] = int((organs == place).sum())
@@ -138,9 +146,9 @@ def _organs_of(label: np.ndarray, labels: Labels) -> np.ndarray:
 
 
 def _key(item: Item, labels: Labels) -> str:
-    parts: list[Any] = [item.get("case"), labels]
+    parts: list[Any] = [2, item.get("case"), labels]  # 2: what a folder of slices holds
     for path in (Path(item["image"]), Path(item["label"])):
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in files_below(path) if path.is_dir() else [path]:
             state = file.stat()
             parts.append([str(file.resolve()), state.st_size, state.st_mtime_ns])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

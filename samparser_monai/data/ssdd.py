@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.data.coco import read_coco
+from samparser_monai.data.finding import json_below
 from samparser_monai.data.listing import Missing, as_items
 from samparser_monai.errors import InputError
 
@@ -21,7 +22,7 @@ def ssdd_items(
     Raises:
         InputError: not one file of each kind; see read_coco and as_items.
     """
-    files = sorted(Path(root).rglob("*.json"))
+    files = json_below(root)
     held_out = [f for f in files if any(name in _part(f) for name in HELD_OUT)]
     train = [f for f in files if "train" in _part(f) and f not in held_out]
     if len(train) != 1 or len(held_out) != 1:

@@ -11,7 +11,7 @@ from monai.transforms import Compose, MapTransform, Randomizable, ScaleIntensity
 from monai.utils import convert_to_tensor
 
 from samparser_monai.data.masks import masks_of, remasked
-from samparser_monai.data.volumes import read_volume
+from samparser_monai.data.volumes import check_hounsfield, read_volume
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.prompts import (
     boxes_of,
@@ -48,7 +48,7 @@ class Windowd(ScaleIntensityRanged):
 
 
 class CheckUnwindowedd(MapTransform):
-    """Refuse volumes from 0 to 255 where the window reaches below 0: pictures, not HU.
+    """Warn of volumes that are not in HU, and refuse those from 0 to 255; see check_hounsfield.
 
     Args:
         keys: of the volumes.
@@ -63,12 +63,7 @@ class CheckUnwindowedd(MapTransform):
         """Check the volumes of the item."""
         for key in self.key_iterator(data):
             low, high = float(data[key].min()), float(data[key].max())
-            if self.window[0] < 0 <= low and high <= 255:
-                raise InputError(
-                    f"{data[key].meta['filename_or_obj']} has values from {low:g} to {high:g} "
-                    f"where window={list(self.window)} expects HU: is it windowed already? Give "
-                    'the CT itself, or --window "[0,255]"'
-                )
+            check_hounsfield(low, high, self.window, str(data[key].meta["filename_or_obj"]))
         return dict(data)
 
 
@@ -198,7 +193,8 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
 class RandInstancesd(EpochSeeded, Transform):
     """Keep ``count`` instances of a picture at most, others in every epoch.
 
-    What a step of training holds in memory grows with them.
+    What a step of training holds in memory grows with them. It stands before the masks of
+    annotations are made, and behind the instances of a slice.
 
     Args:
         count: of the instances.
@@ -209,13 +205,15 @@ class RandInstancesd(EpochSeeded, Transform):
         self.count = count
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Choose among ``boxes`` and ``label``."""
-        boxes = data["boxes"]
-        if len(boxes) <= self.count:
+        """Choose among the ``annotations``, or among ``boxes`` and ``label``."""
+        count = len(data.get("boxes", data.get("annotations", ())))
+        if count <= self.count:
             return dict(data)
         random = np.random.default_rng(seed_of(self.seed, data))
-        chosen = torch.from_numpy(np.sort(random.choice(len(boxes), self.count, replace=False)))
-        return {**data, "boxes": boxes[chosen], "label": data["label"][chosen]}
+        chosen = np.sort(random.choice(count, self.count, replace=False))
+        if "boxes" not in data:
+            return {**data, "annotations": [data["annotations"][n] for n in chosen]}
+        return {**data, "boxes": data["boxes"][chosen], "label": data["label"][chosen]}
 
 
 class RandAugmentd(EpochSeeded, Transform):

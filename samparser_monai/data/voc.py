@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.data.conventions import listed, values_of_palette
 from samparser_monai.data.listing import Item, Missing, as_items, each, label_of, opened
 from samparser_monai.data.masks import rle_of
 from samparser_monai.errors import InputError, at_least
@@ -31,7 +32,7 @@ def voc_items(root: str | Path, missing: Missing = "fail", min_area: int = 1) ->
         InputError: another layout; label pictures that are missing or of another size.
     """
     at_least(0, min_area=min_area)
-    folders = [Path(root) / below for below in ("", "VOC2012", "VOCdevkit/VOC2012")]
+    folders = [Path(str(root)) / below for below in ("", "VOC2012", "VOCdevkit/VOC2012")]
     folder = next((f for f in folders if (f / "ImageSets" / "Segmentation").is_dir()), None)
     if folder is None:
         raise InputError(
@@ -59,12 +60,17 @@ def _part(folder: Path, part: str, missing: Missing, min_area: int) -> list[Item
 def _annotated(item: Item, folder: Path, min_area: int) -> Item:
     """Add the objects to a picture, and the void, which is neither object nor background."""
     paths = [folder / f"Segmentation{kind}" / f"{item['case']}.png" for kind in ("Object", "Class")]
-    objects, classes = (label_of(item, path) for path in paths)
+    objects, classes = (values_of_palette(label_of(item, path), path) for path in paths)
+    strange = np.setdiff1d(classes, [*range(len(CLASSES) + 1), VOID])
+    if strange.size:
+        raise InputError(
+            f"{paths[1]} has the values {listed(strange)}: VOC has {len(CLASSES)} classes, from 1, "
+            f"and {VOID}; for others use scenario 'custom' with --mask_kind class"
+        )
     annotations = []
     for value in np.unique(objects[(objects > 0) & (objects != VOID)]):
         mask = objects == value
-        if mask.sum() >= min_area:
-            kind = int(np.bincount(classes[mask]).argmax())
-            name = CLASSES[kind - 1] if 1 <= kind <= len(CLASSES) else f"class {kind}"
-            annotations.append({"label": name, "rle": rle_of(mask)})
+        kind = int(np.bincount(classes[mask], minlength=VOID + 1)[1:VOID].argmax()) + 1
+        if mask.sum() >= min_area and (classes[mask] == kind).any():
+            annotations.append({"label": CLASSES[kind - 1], "rle": rle_of(mask)})
     return {**item, "annotations": annotations, "ignored": rle_of(objects == VOID)}

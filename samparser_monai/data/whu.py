@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.data.conventions import objects_of
 from samparser_monai.data.folders import masked_items
 from samparser_monai.data.listing import Item, Missing, as_items
 from samparser_monai.data.masks import components
@@ -27,15 +28,20 @@ def whu_items(
     Raises:
         InputError: another layout; see masked_items and as_items.
     """
-    for folder in (Path(root) / part / kind for part in ("train", held_out) for kind in FOLDERS):
+    for folder in (
+        Path(str(root)) / part / kind for part in ("train", held_out) for kind in FOLDERS
+    ):
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist: expected the layout of the WHU buildings")
 
-    def buildings(label: np.ndarray, _: Path) -> list[Item]:
-        return [{"label": "building", "rle": rle} for rle in components(label > 0, min_area)]
+    def buildings(label: np.ndarray, path: Path) -> Item:
+        rles = components(objects_of(label, path), min_area)
+        return {"annotations": [{"label": "building", "rle": rle} for rle in rles]}
 
     train, validation = (
-        masked_items(Path(root) / part / "image", Path(root) / part / "label", buildings, missing)
+        masked_items(
+            Path(str(root)) / part / "image", Path(str(root)) / part / "label", buildings, missing
+        )
         for part in ("train", held_out)
     )
     return as_items(train, validation, root)

@@ -13,9 +13,14 @@ from samparser_monai.methods.counts import count_trainable, count_variants
 from samparser_monai.methods.decoder_only import decoder_only
 from samparser_monai.methods.fact import fact
 from samparser_monai.methods.full import full
+from samparser_monai.methods.late_lora import late_lora
 from samparser_monai.methods.lora import lora
+from samparser_monai.methods.lora_xs import lora_xs
 from samparser_monai.methods.norms import norms
 from samparser_monai.methods.rates import parameter_groups
+from samparser_monai.methods.s_sam import s_sam
+from samparser_monai.methods.salt import salt
+from samparser_monai.methods.svft import svft
 from samparser_monai.methods.zero_shot import zero_shot
 
 __all__ = [
@@ -29,8 +34,13 @@ __all__ = [
     "decoder_only",
     "fact",
     "full",
+    "late_lora",
     "lora",
+    "lora_xs",
     "norms",
     "parameter_groups",
+    "s_sam",
+    "salt",
+    "svft",
     "zero_shot",
 ]

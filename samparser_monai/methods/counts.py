@@ -15,8 +15,13 @@ from samparser_monai.methods.coefficients_lora import coefficients_lora
 from samparser_monai.methods.decoder_only import decoder_only
 from samparser_monai.methods.fact import fact
 from samparser_monai.methods.full import full
+from samparser_monai.methods.late_lora import late_lora
 from samparser_monai.methods.lora import lora
+from samparser_monai.methods.lora_xs import lora_xs
 from samparser_monai.methods.norms import norms
+from samparser_monai.methods.s_sam import s_sam
+from samparser_monai.methods.salt import salt
+from samparser_monai.methods.svft import svft
 from samparser_monai.methods.zero_shot import zero_shot
 
 VARIANTS: dict[str, Callable[[Any], Any]] = {
@@ -34,8 +39,14 @@ VARIANTS: dict[str, Callable[[Any], Any]] = {
     "bases_and_coefficients": bases_and_coefficients,
     "bases_and_coefficients@transformer": partial(bases_and_coefficients, space="transformer"),
     "bases_and_coefficients@both": partial(bases_and_coefficients, space="both"),
+    "lora_xs": lora_xs,
+    "svft": svft,
     "norms": norms,
     "fact": fact,
+    "late_lora": late_lora,
+    "s_sam": s_sam,
+    "s_sam@neck": partial(s_sam, space="neck", norms=False),
+    "salt": salt,
     "lora": lora,
     "coefficients_lora": coefficients_lora,
     "adapter": adapter,

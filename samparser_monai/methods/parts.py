@@ -41,7 +41,7 @@ def start(sam: Sam, method: str, decoder: Decoder, step: Step, **options: Any) -
         decoder: ``tuned`` all of it, as in the paper; ``coefficients`` the singular values of its
             linear and convolution weights, 8 644 numbers; ``frozen`` none.
         step: how a coefficient moves, see SpectralWeight.
-        **options: what else the method was given, but for its seed: what is drawn is tuned.
+        **options: what else the method was given; its seed only if something drawn is not tuned.
 
     Raises:
         InputError: a choice is unknown, or a method was applied before.

@@ -1,6 +1,8 @@
 """Where each method cuts the encoder: the frozen prefix gives the features, the rest is tuned."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +59,14 @@ def _from_stem(encoder: Any, features: Tensor) -> Tensor:
     return encoder.neck(encoder.blocks(features))
 
 
+def _early(encoder: Any, image: Tensor, last: int) -> Tensor:
+    return encoder.early(image, last)
+
+
+def _late(encoder: Any, features: Tensor, last: int) -> Tensor:
+    return encoder.neck(encoder.late(features, last))
+
+
 EMBEDDING = Split("embedding", _embedding, _identity)
 """Nothing of the encoder is tuned: Bx256x64x64."""
 
@@ -73,3 +83,20 @@ STEM = Split("stem", _stem, _from_stem, ("patch_embed.", "stages.0."))
 def before_attention(encoder: Any) -> Split | None:
     """Return where an encoder is cut whose attention is tuned; a ViT begins with it."""
     return STEM if hasattr(encoder, "stem") else None
+
+
+def before_last(encoder: Any, block: str, last: int) -> Split:
+    """Return the cut before the ``last`` transformer blocks: Bx64x64x768 for ViT-B.
+
+    Args:
+        encoder: whose tensors are named in the order in which they are used.
+        block: the name of the first of those blocks.
+        last: how many there are.
+    """
+    read = takewhile(lambda name: not name.startswith(f"{block}."), encoder.state_dict())
+    return Split(
+        f"last_{last}_blocks",
+        partial(_early, last=last),
+        partial(_late, last=last),
+        tuple(read),
+    )

@@ -11,7 +11,7 @@ from samparser_monai.spectrum import SpectralWeight
 
 
 def steps(network: nn.Module) -> Iterator[Any]:
-    """Yield the steps (r,) of all coefficients, the encoder's and the decoder's, tuned or not."""
+    """Yield the steps of all coefficients, the encoder's and the decoder's, tuned or not."""
     for module in network.modules():
         if isinstance(module, ParametrizationList) and isinstance(module[0], SpectralWeight):
             yield module.original1

@@ -19,10 +19,20 @@ class ViTEncoder(ImageEncoderViT):
 
     def trunk(self, image: Tensor) -> Tensor:
         """Return BxCx(H/16)x(W/16) for a normalized image Bx3xHxW."""
+        return self.late(self.early(image, 0), 0)
+
+    def early(self, image: Tensor, last: int) -> Tensor:
+        """Return what comes before the ``last`` blocks, Bx(H/16)x(W/16)xC."""
         x = self.patch_embed(image)
         if self.pos_embed is not None:
             x = x + self.pos_embed
-        for block in self.blocks:
+        for block in self.blocks[: len(self.blocks) - last]:
+            x = block(x)
+        return x
+
+    def late(self, x: Tensor, last: int) -> Tensor:
+        """Return what the ``last`` blocks make of it, the trunk's output."""
+        for block in self.blocks[len(self.blocks) - last :]:
             x = block(x)
         return x.permute(0, 3, 1, 2)
 

@@ -1,5 +1,6 @@
 """Published weights: known by name, size, sha256 and source, fetched once, loaded strictly."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from torch import Tensor
 
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import Source, cache_dir, sha256_of
+from samparser_monai.sam.backbones import backbone_named
 from samparser_monai.sam.tiny_vit import rename_published
+from samparser_monai.sam.weights_file import PARTS, read_weights
 
+log = logging.getLogger(__name__)
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 WEIGHTS = {
@@ -79,33 +83,9 @@ def published(backbone: str) -> Path:
     return path
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a file, published or our own choice (MedSAM's ViT-B, say), as named.
-
-    Raises:
-        InputError: the file is missing, damaged, or not a dictionary of tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"checkpoint={str(path)!r} is not a file: give the path of a SAM checkpoint"
-        )
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"checkpoint={str(path)!r} cannot be read ({type(error).__name__}): it is damaged, or "
-            "not a file of plain tensors saved by torch.save; fetch it again"
-        ) from error
-    weights = weights.get("model", weights) if isinstance(weights, dict) else weights
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise InputError(f"checkpoint={str(path)!r} does not hold a dictionary of tensors")
-    return weights
-
-
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file of tensors under the names of our network; for errors see read_checkpoint."""
-    weights = read_checkpoint(path)
+    """Read a file of tensors under the names of our network; for errors see read_weights."""
+    weights = read_weights(path)
     if any(name.startswith("image_encoder.layers.") for name in weights):
         weights = rename_published(weights)
     return Checkpoint(weights, sha256_of(Path(path)))
@@ -118,10 +98,16 @@ def load_strictly(network: torch.nn.Module, path: str | Path, backbone: str) -> 
         InputError: a tensor is missing, is too many, or has another shape.
     """
     checkpoint = load_checkpoint(path)
+    _check_pixels(checkpoint.weights, path, backbone)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
     wrong = [name for name in wanted if found.get(name) != wanted[name]]
     wrong += [name for name in found if name not in wanted]
+    if absent := [p for p in PARTS if not any(name.startswith(f"{p}.") for name in found)]:
+        raise InputError(
+            f"checkpoint={str(path)!r} has no {' and no '.join(f'{p}.*' for p in absent)}: it is "
+            "a part of a SAM, give the whole"
+        )
     if wrong:
         name = wrong[0]
         raise InputError(
@@ -131,3 +117,16 @@ def load_strictly(network: torch.nn.Module, path: str | Path, backbone: str) -> 
         )
     network.load_state_dict(checkpoint.weights)
     return checkpoint.sha256
+
+
+def _check_pixels(weights: dict[str, Tensor], path: str | Path, backbone: str) -> None:
+    """Take the constants of SAM's own class out; tell where pictures are prepared differently."""
+    frame = backbone_named(backbone)
+    for name, ours in (("pixel_mean", frame.mean), ("pixel_std", frame.std)):
+        theirs = weights.pop(name, None)
+        if theirs is not None and not torch.allclose(theirs.flatten().float(), torch.tensor(ours)):
+            log.warning(
+                "checkpoint=%r has %s %s, pictures are prepared with %s of backbone=%r: a network "
+                "that was trained otherwise answers worse",
+                *(str(path), name, theirs.flatten().tolist(), list(ours), backbone),
+            )

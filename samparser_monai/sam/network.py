@@ -1,10 +1,12 @@
 """Segment Anything as one trainable network from images and prompts to low-resolution logits."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import torch
 from torch import Tensor, nn
+
+from samparser_monai.errors import InputError, one_line
 
 Boxes = Tensor | Sequence[Tensor]
 
@@ -50,6 +52,15 @@ class SamNetwork(nn.Module):
         super().train(mode)
         self.image_encoder.eval()
         return self
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Tell `monai.bundle ckpt_export`, and who else asks torch for it, what to use instead."""
+        one_line()
+        raise InputError(
+            "this network has no TorchScript: its boxes are lists and its weights are "
+            "parametrized; use `python scripts/tuned.py export-onnx models/tuned.safetensors "
+            "FOLDER` or `merge`, which every tool for SAM loads"
+        )
 
     def forward(
         self,

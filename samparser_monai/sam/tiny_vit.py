@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import Attention, TinyVit
+from timm.models.tiny_vit import Attention, TinyVit, TinyVitBlock
 from torch import Tensor, nn
 
 
@@ -58,7 +58,33 @@ class TinyViTEncoder(TinyVit):
 
     def blocks(self, features: Tensor) -> Tensor:
         """Return what the trunk makes of the stem's output."""
-        features = self.stages[1:](features.contiguous(memory_format=self.memory_format))
+        return self._forgotten(
+            self.stages[1:](features.contiguous(memory_format=self.memory_format))
+        )
+
+    def early(self, image: Tensor, last: int) -> Tensor:
+        """Return what comes before the ``last`` transformer blocks, BxhxwxC."""
+        x = self.stem(image).permute(0, 2, 3, 1)
+        for part in self._parts()[: self._cut(last)]:
+            x = _apart(part, x)
+        return self._forgotten(x)
+
+    def late(self, x: Tensor, last: int) -> Tensor:
+        """Return what the ``last`` transformer blocks make of it, the trunk's output."""
+        for part in self._parts()[self._cut(last) :]:
+            x = _apart(part, x)
+        return self._forgotten(x.permute(0, 3, 1, 2))
+
+    def _parts(self) -> list[nn.Module]:
+        """Return the blocks behind the stem, and the layers between their stages."""
+        return [part for stage in self.stages[1:] for part in (stage.downsample, *stage.blocks)]
+
+    def _cut(self, last: int) -> int:
+        parts = self._parts()
+        blocks = [n for n, part in enumerate(parts) if isinstance(part, TinyVitBlock)]
+        return blocks[-last] if last else len(parts)
+
+    def _forgotten(self, features: Tensor) -> Tensor:
         # timm keeps the gathered attention biases for the next pass in eval mode, where the encoder
         # always is. They would be stale once the biases are tuned.
         for module in self.modules():
@@ -69,6 +95,13 @@ class TinyViTEncoder(TinyVit):
     def forward(self, image: Tensor) -> Tensor:
         """Return the embedding Bx256x(H/patch)x(W/patch) for a normalized image Bx3xHxW."""
         return self.neck(self.trunk(image))
+
+
+def _apart(part: nn.Module, x: Tensor) -> Tensor:
+    """Return what a block, or a layer between two stages, makes of BxhxwxC."""
+    if isinstance(part, TinyVitBlock):
+        return part(x)
+    return part(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 _NAMES = (  # published name -> timm's name

@@ -84,7 +84,7 @@ def _write_coco(path: Path, images: Path, scenes: Mapping[str, Scene]) -> None:
                 }
             )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -1,85 +1,113 @@
-"""Labels as viewers save them -> label volumes that the bundle's train.json takes."""
+"""Labels as viewers save them: what they hold, whose it is, and what is left out."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from samparser_monai.data.abdomen_ct import split_by_patient
-from samparser_monai.data.labels import organ_values
-from samparser_monai.data.volumes import read_oriented
+from samparser_monai.data.labels import organ_values, whole_labels
+from samparser_monai.data.organ_names import organ_named
+from samparser_monai.data.volumes import read_oriented, read_volume
 from samparser_monai.errors import InputError
 
-HELD_OUT = 5  # of one volume alone every fifth labelled slice is held out
+SHAPE = "it must be a list of {'name': 'liver', 'idx': 1}, one for each segment"
 
 
-def labelled(datastore: Datastore, tag: str = DefaultLabelTag.FINAL) -> list[dict[str, Any]]:
-    """Return {case, image, label, info} of the images that have a label of this tag."""
-    found = []
-    for image in datastore.list_images():
-        if label := datastore.get_label_by_image_id(image, tag):
-            paths = {
-                "image": datastore.get_image_uri(image),
-                "label": datastore.get_label_uri(label, tag),
-            }
-            info = datastore.get_label_info(label, tag)
-            found.append({"case": image, "patient": image, **paths, "info": info})
+def segments_of(info: Any) -> dict[int, str]:
+    """Return value -> name of the segments that a viewer says it has saved.
+
+    3D Slicer numbers segments as they stand in its list and says so beside the file, under
+    ``label_info``. Without that a file has the organs' own values.
+
+    Raises:
+        InputError: it is of another shape, a value is not from 1 to 255, or is given twice.
+    """
+    if not isinstance(info, Mapping):
+        raise InputError(f"params={info!r:.80} must be an object: {{'label_info': [...]}}")
+    listed = info.get("label_info")
+    if listed is None:
+        return {}
+    if not isinstance(listed, list):
+        raise InputError(f"label_info={listed!r:.80}: {SHAPE}")
+    found: dict[int, str] = {}
+    for n, segment in enumerate(listed, start=1):
+        name = segment.get("name") if isinstance(segment, Mapping) else None
+        value = segment.get("idx", n) if isinstance(segment, Mapping) else None
+        if not isinstance(name, str) or type(value) is not int:
+            raise InputError(f"label_info has {segment!r:.80}: {SHAPE}")
+        if not 1 <= value <= 255 or value in found:
+            raise InputError(
+                f"label_info gives {name!r:.80} the value {value}: values are from 1 to 255, "
+                "each of one segment"
+            )
+        found[value] = name
     return found
 
 
-def read_label(item: Mapping[str, Any], labels: Mapping[str, Any]) -> MetaTensor:
-    """Return a label volume along LPS with the organs' own values, the first of each.
-
-    3D Slicer numbers segments as they stand in its list and says so beside the file, under
-    ``label_info``; a file without that has the organs' values already.
-    """
-    volume = read_oriented(item["label"])
-    known = organ_values(labels)
-    values = {value: own[0] for own in known.values() for value in own}
-    if segments := item["info"].get("label_info"):
-        named = [(s.get("idx", n), s.get("name")) for n, s in enumerate(segments, start=1)]
-        values = {number: known[name][0] for number, name in named if name in known}
-    table = np.zeros(256, np.uint8)
-    for value, own in values.items():
-        table[value] = own
-    return MetaTensor(table[volume.numpy().astype(np.uint8)], affine=volume.affine)
-
-
-def training_items(
-    items: Sequence[Mapping[str, Any]], labels: Mapping[str, Any], folder: Path
-) -> tuple[dict[str, list[dict[str, Any]]], str]:
-    """Write label volumes into ``folder`` and split them; say by what.
-
-    By patient where there are two; of a single one every fifth labelled slice is held out, whose
-    neighbours training has seen: that DSC flatters.
+def read_label(path: str, where: str) -> MetaTensor:
+    """Return a label volume along LPS, uint8, with the values of its file.
 
     Raises:
-        InputError: there is no label of tag ``final``.
+        InputError: it is no volume, or holds what is no label.
     """
-    if not items:
-        raise InputError("no label of tag 'final': save one from the viewer, then train")
-    folder.mkdir(parents=True)
-    volumes = {item["case"]: read_label(item, labels) for item in items}
-    if len(items) > 1:
-        sides, text = split_by_patient([dict(item) for item in items], 0.8, 2023), "other patients"
-    else:
-        sides = {"train": list(items), "validation": list(items)}
-        text = f"every {HELD_OUT}th slice of the one volume"
-    split: dict[str, list[dict[str, Any]]] = {}
-    for side, members in sides.items():
-        split[side] = []
-        for item in members:
-            volume = volumes[item["case"]]
-            values = volume.numpy()[0].copy()
-            if len(items) == 1:
-                shown = np.flatnonzero(values.any((0, 1)))
-                held = shown[HELD_OUT // 2 :: HELD_OUT]
-                values[:, :, held if side == "train" else np.setdiff1d(shown, held)] = 0
-            path = folder / f"{side}_{item['case']}.nii.gz"
-            nib.save(nib.Nifti1Image(values, np.asarray(volume.affine)), path)
-            split[side].append({**item, "label": str(path)})
-    return split, text
+    volume = read_oriented(path)
+    return MetaTensor(whole_labels(volume.numpy(), where), affine=volume.affine)
+
+
+def own_values(info: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[int, int]:
+    """Return value in the file -> the organ's own, the first of each, for what the model knows."""
+    known = organ_values(labels)
+    if not (segments := segments_of(info)):
+        return {value: own[0] for own in known.values() for value in own}
+    named = {value: organ_named(name, known) for value, name in segments.items()}
+    return {value: known[organ][0] for value, organ in named.items() if organ is not None}
+
+
+def organs_of(volume: MetaTensor, info: Mapping[str, Any], labels: Mapping[str, Any]) -> MetaTensor:
+    """Return a label volume with the organs' own values; what the model does not know is 0."""
+    table = np.zeros(256, np.uint8)
+    for value, own in own_values(info, labels).items():
+        table[value] = own
+    return MetaTensor(table[volume.numpy()], affine=volume.affine)
+
+
+def with_own_values(path: str, info: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+    """Return the path of a label volume with the organs' own values: this one, or a new file."""
+    if not segments_of(info):
+        return path
+    read = read_volume(path)
+    volume = MetaTensor(whole_labels(read.numpy(), path), affine=read.affine)
+    values = organs_of(volume, info, labels).numpy()[0]
+    with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
+        nib.save(nib.Nifti1Image(values, np.asarray(read.affine)), file.name)
+    return file.name
+
+
+def told(
+    voxels: Mapping[int, int], info: Mapping[str, Any], labels: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what training will use of a label, and what it leaves out: name -> voxels.
+
+    Args:
+        voxels: value in the file -> how many.
+        info: what was saved beside it.
+        labels: of the model.
+    """
+    segments, values = segments_of(info), own_values(info, labels)
+    names = {own[0]: organ for organ, own in organ_values(labels).items()}
+    used, left_out = dict.fromkeys(names.values(), 0), {}
+    for value, count in voxels.items():
+        if value in values:
+            used[names[values[value]]] += count
+        elif value:
+            left_out[segments.get(value, f"value {value}")] = count
+    return {"organs": {organ: n for organ, n in used.items() if n}, "left_out": left_out}
+
+
+def voxels_of(volume: MetaTensor) -> dict[int, int]:
+    """Return value -> how many voxels have it."""
+    counts: Sequence[int] = np.bincount(volume.numpy().ravel(), minlength=256)
+    return {value: int(count) for value, count in enumerate(counts) if count}

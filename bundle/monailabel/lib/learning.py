@@ -11,8 +11,9 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from lib.labels import labelled, read_label
+from lib.labels import organs_of, read_label
 from lib.model import Model
+from lib.teaching import labelled
 from samparser_monai.data.labels import organ_values
 from samparser_monai.errors import InputError
 from samparser_monai.metrics import dice
@@ -55,7 +56,10 @@ class OrganScore(ScoringMethod):
         found = {}
         for image in truths.keys() & answers.keys():
             one, other = (
-                read_label(side[image], self.model.labels).numpy() for side in (truths, answers)
+                organs_of(
+                    read_label(side[image]["label"], image), side[image]["info"], self.model.labels
+                ).numpy()
+                for side in (truths, answers)
             )
             found[image] = {}
             for organ, (value, *_) in organ_values(self.model.labels).items():
@@ -63,8 +67,9 @@ class OrganScore(ScoringMethod):
                 if truth.any() or answer.any():
                     score = dice((truth & answer).sum(), truth.sum() + answer.sum())
                     found[image][organ] = round(float(score), 2)
-            scores = list(found[image].values())
-            datastore.update_image_info(image, {"dsc": found[image], "dice": np.mean(scores) / 100})
+            if scores := list(found[image].values()):
+                about = {"dsc": found[image], "dice": np.mean(scores) / 100}
+                datastore.update_image_info(image, about)
         return found
 
 

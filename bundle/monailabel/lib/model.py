@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from samparser_monai.errors import unknown
+from samparser_monai.files import replacing, visible
 from samparser_monai.handlers import ModelLoader
 from samparser_monai.report import write_json
 from samparser_monai.tuned import load_tuned, read_tuned, save_tuned, tuned_names
@@ -36,7 +38,8 @@ class Versions:
 
     def names(self) -> list[str]:
         """Return what a request may ask for."""
-        return [LATEST, START, *sorted(path.stem for path in self.folder.glob("*.safetensors"))]
+        files = self.folder.glob("*.safetensors")
+        return [LATEST, START, *sorted(path.stem for path in files if visible(path))]
 
     def resolve(self, name: str) -> str:
         """Return the name of a part; ``latest`` is the last that a training was allowed to add.
@@ -59,7 +62,8 @@ class Versions:
         """Note a training; an accepted candidate moves in first, so that a kill loses nothing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if row["accepted"]:
-            candidate.replace(self.path(row["name"]))
+            with replacing(self.path(row["name"])) as file:
+                shutil.copyfile(candidate, file)
         write_json(self.index, [*self.history(), {**row, "time": time.strftime("%F %T")}])
 
 

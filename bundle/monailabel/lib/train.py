@@ -10,9 +10,10 @@ from monai.bundle import ConfigWorkflow
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from lib.labels import labelled, training_items
 from lib.model import LATEST, START, Model
-from lib.stores import checked_name
+from lib.names import checked_name
+from lib.runs import Runs
+from lib.teaching import check_labels, labelled, training_items
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.handlers import ModelLoader
 from samparser_monai.tuned import load_tuned
@@ -21,11 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class Tuner(TrainTask):
-    """Fine-tune on the labels of tag ``final`` through the bundle's own train.json."""
+    """Fine-tune on the labels of tag ``final`` through the bundle's own train.json.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: that is tuned.
+        runs: where a training works.
+        patient: a pattern for the patient in an image's name, see ``labelled``.
+    """
+
+    def __init__(self, model: Model, runs: Runs, patient: str = "") -> None:
         super().__init__("Tune SAM's coefficients and decoder on the labels of tag final")
-        self.model = model
+        self.model, self.runs, self.patient = model, runs, patient
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show."""
@@ -38,8 +45,8 @@ class Tuner(TrainTask):
         metric = {"best_metric": last["dsc_after"] / 100} if last else {}
         return {**last, **metric, "history": history}
 
-    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train, compare with the parent on the same validation, and keep the better one.
+    def check(self, request: dict[str, Any], datastore: Datastore) -> tuple[str, str, list[Any]]:
+        """Return the name, the parent and the labels of a training, before it is started.
 
         Raises:
             InputError: an option or a label that cannot be used.
@@ -49,11 +56,34 @@ class Tuner(TrainTask):
         if name in self.model.versions.names():
             raise InputError(f"name={name!r} is taken: give another, or none")
         parent = request.get("tuned") or LATEST
-        parent = self.model.versions.resolve(parent[0] if isinstance(parent, list) else parent)
-        work = self.model.bundle / "eval" / "label" / time.strftime("%Y%m%d_%H%M%S")
-        items = labelled(datastore)
-        split, by = training_items(items, self.model.labels, work / "labels")
-        before, after = self._train(parent, split, work, request.get("max_epochs", 10))
+        parent = parent[0] if isinstance(parent, list) else str(parent)
+        items = labelled(datastore, pattern=self.patient)
+        check_labels(items, datastore, self.model.labels)
+        return name, self.model.versions.resolve(parent), items
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train, compare with the parent on the same validation, and keep the better one.
+
+        Raises:
+            InputError: see check; another training is running.
+        """
+        name, parent, items = self.check(request, datastore)
+        with self.runs.begin() as work:
+            split, by = training_items(items, self.model.labels, work / "labels")
+            before, after = self._train(parent, split, work, request.get("max_epochs", 10))
+            return self._judge(name, parent, items, by, (before, after), work)
+
+    def _judge(
+        self,
+        name: str,
+        parent: str,
+        items: list[Any],
+        by: str,
+        scores: tuple[float, float],
+        work: Path,
+    ) -> dict[str, Any]:
+        """Keep the training's tuned part if it is better, and say so."""
+        before, after = scores
         row = {
             **{"name": name, "parent": parent, "labels": len(items), "validated_on": by},
             **{"dsc_before": round(before, 2), "dsc_after": round(after, 2)},
@@ -81,11 +111,12 @@ class Tuner(TrainTask):
             bundle_root=str(self.model.bundle),
             items=split,
             ckpt_dir=str(work / "models"),
-            output_dir=str(work),
+            output_dir=str(work / "eval"),  # apart from the labels, which are read
+            cache_dir=str(self.runs.features),
             epochs=epochs,
             val_interval=1,
             min_volume=0,
-            **self.model.overrides,
+            **{"dataset#cache_dir": str(work), **self.model.overrides},
         )
         flow.run_id = "run"
         flow.initialize()
@@ -99,5 +130,5 @@ class Tuner(TrainTask):
         before = validator.state.metrics["dsc"]
         flow.run()
         flow.finalize()
-        rows = json.loads((work / "training.json").read_text())["epochs"]
+        rows = json.loads((work / "eval" / "training.json").read_text())["epochs"]
         return before, max(row["dsc"] for row in rows)

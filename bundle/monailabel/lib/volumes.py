@@ -66,14 +66,17 @@ class OpenVolumes:
             )
         self.volumes.move_to_end(key)
         while len(self.volumes) > self.most:
-            _, closed = self.volumes.popitem(last=False)
-            closed.features.cache_clear()  # the cache holds the session, and the session the cache
-            closed.embedding.cache_clear()
+            self.volumes.popitem(last=False)
         session = self.volumes[key]
         if session.tuned != tuned:
             session.use(self.model.network)
             session.tuned = tuned
         return session
+
+    def forget(self, path: str) -> None:
+        """Close a file's volume, in whatever state it was read."""
+        for key in [key for key in self.volumes if key[0] == path]:
+            del self.volumes[key]
 
 
 def image_path(value: Any) -> str:

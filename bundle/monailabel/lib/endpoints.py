@@ -1,0 +1,95 @@
+"""Where MONAI Label's own handling of a request loses something: done here in its place."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import UploadFile
+from fastapi.background import BackgroundTasks
+from monailabel.endpoints import datastore
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.others.generic import remove_file
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lib.names import parted, safe_name
+from samparser_monai.errors import InputError
+
+NAMES = ("image", "id", "label")
+"""Parameters of a query that name an image, or the label of one."""
+
+
+def add_image(
+    background_tasks: BackgroundTasks,
+    image: str | None,
+    params: str,
+    file: UploadFile,
+    user: str | None,
+) -> dict[str, Any]:
+    """Keep an uploaded image; MONAI Label would cut its name at the first dot."""
+    stem, ending = parted(file.filename or "")
+    given = stem if image is None else image
+    safe_name("image", given)
+    try:
+        content = dict(json.loads(params or "{}"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"params={params!r:.80} must be an object in JSON") from error
+    with tempfile.NamedTemporaryFile(suffix=ending, delete=False) as kept:
+        while chunk := file.file.read(1 << 20):
+            kept.write(chunk)
+    background_tasks.add_task(remove_file, kept.name)
+    name = (
+        app_instance()
+        .datastore()
+        .add_image(given, kept.name, {**content, **({"user": user} if user else {})})
+    )
+    return {"image": name, "given": given}
+
+
+def replace_endpoints(
+    check_training: Callable[[dict[str, Any]], Any], stopped: Callable[[], None]
+) -> None:
+    """Have images added by ``add_image``, and trainings checked first and cleared up after."""
+    datastore.add_image = add_image
+    run, stop = AsyncTask.run, AsyncTask.stop
+
+    def checked(method: str, request: Any = None, params: Any = None, **options: Any) -> Any:
+        if method == "train":
+            check_training({**(request or {}), **(params or {})})
+        return run(method, request, params, **options)
+
+    def cleared(method: str) -> Any:
+        task = stop(method)
+        if task and method == "train":
+            stopped()
+        return task
+
+    AsyncTask.run, AsyncTask.stop = staticmethod(checked), staticmethod(cleared)
+
+
+class GivenNames:
+    """Let requests name an image as it was named when it was uploaded."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the names that the datastore knows into the query."""
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        if any(key in NAMES for key, _ in query):
+            known = app_instance().datastore().list_images()
+            query = [(key, _stored(key, value, known)) for key, value in query]
+            scope = {**scope, "query_string": urlencode(query).encode()}
+        await self.app(scope, receive, send)
+
+
+def _stored(key: str, value: str, known: list[str]) -> str:
+    if key not in NAMES or value in known:
+        return value
+    try:
+        name = safe_name(key, value)
+    except InputError:
+        return value
+    return name if name in known else value

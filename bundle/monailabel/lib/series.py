@@ -1,0 +1,32 @@
+"""A DICOMweb server as datastore."""
+
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.local import LocalDatastore
+
+from lib.names import parted
+from lib.stores import CheckedDatastore
+
+
+class CheckedSeries(DICOMWebDatastore, CheckedDatastore):
+    """Series of a DICOMweb server, whose labels go there as DICOM SEG."""
+
+    def save_label(
+        self,
+        image_id: str,
+        label_filename: str,
+        label_tag: str,
+        label_info: dict,
+        label_id: str = "",
+    ) -> str:
+        """Keep a label volume here and there, checked first; OHIF's scribbles are voxels alone."""
+        if not label_filename.endswith(".bin"):
+            self.checked_label(image_id, label_filename, label_info)
+        return str(super().save_label(image_id, label_filename, label_tag, label_info, label_id))
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """Return the label that was saved here, or fetch it."""
+        kept = LocalDatastore.get_label_uri(self, label_id, label_tag)
+        return kept or str(super().get_label_uri(label_id, label_tag, image_id))
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        return parted(file)

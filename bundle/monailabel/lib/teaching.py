@@ -1,0 +1,103 @@
+"""Saved labels -> label volumes that the bundle's train.json takes, split by patient."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from lib.labels import organs_of, read_label, told
+from samparser_monai.data.abdomen_ct import split_by_patient
+from samparser_monai.errors import InputError
+
+HELD_OUT = 5  # of one patient alone every fifth labelled slice is held out
+
+
+def labelled(
+    datastore: Datastore, tag: str = DefaultLabelTag.FINAL, pattern: str = ""
+) -> list[dict[str, Any]]:
+    """Return {case, patient, image, label, info} of the images that have a label of this tag.
+
+    Args:
+        datastore: of images and labels.
+        tag: of the labels.
+        pattern: a regular expression for the patient in an image's name, or its first group.
+
+    An image's patient is what is noted beside it as ``patient`` (or by a DICOMweb server), or
+    what the pattern finds in its name, or the image itself.
+    """
+    found = []
+    for image in datastore.list_images():
+        if label := datastore.get_label_by_image_id(image, tag):
+            paths = {
+                "image": datastore.get_image_uri(image),
+                "label": datastore.get_label_uri(label, tag),
+            }
+            about = datastore.get_image_info(image)
+            match = re.search(pattern, image) if pattern else None
+            patient = about.get("patient") or about.get("PatientID")
+            patient = (
+                patient
+                if patient not in (None, "", "UNK")
+                else match and match[min(1, match.re.groups)]
+            )
+            info = datastore.get_label_info(label, tag)
+            found.append({"case": image, "patient": str(patient or image), **paths, "info": info})
+    return found
+
+
+def check_labels(
+    items: Sequence[Mapping[str, Any]], datastore: Any, labels: Mapping[str, Any]
+) -> None:
+    """Raise an InputError where there is nothing to learn from, before a training is started."""
+    if not items:
+        raise InputError("no label of tag 'final': save one from the viewer, then train")
+    for item in items:
+        note = datastore.noted(item["case"], DefaultLabelTag.FINAL)
+        known = told(note["voxels"], note["info"], labels)
+        if not known["organs"]:
+            raise InputError(
+                f"the label of {item['case']!r} shows none of {', '.join(labels)}, but "
+                f"{', '.join(known['left_out']) or 'nothing'}: name its segments so, or delete it"
+            )
+
+
+def training_items(
+    items: Sequence[Mapping[str, Any]], labels: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Write label volumes into ``folder`` and split them; say by what.
+
+    By patient where there are two; of a single one every fifth labelled slice is held out, whose
+    neighbours training has seen: that DSC flatters.
+
+    Raises:
+        InputError: a label that cannot be read, or too few labelled slices to hold one out.
+    """
+    folder.mkdir(parents=True)
+    alone = len({item["patient"] for item in items}) == 1
+    if alone:
+        sides = {"train": list(items), "validation": list(items)}
+        text = f"every {HELD_OUT}th slice of the one patient"
+    else:
+        sides, text = split_by_patient([dict(item) for item in items], 0.8, 2023), "other patients"
+    split: dict[str, list[dict[str, Any]]] = {}
+    for side, members in sides.items():
+        split[side] = []
+        for item in members:
+            read = read_label(item["label"], f"the label of {item['case']!r}")
+            volume = organs_of(read, item["info"], labels)
+            values = volume.numpy()[0].copy()
+            if alone:
+                shown = np.flatnonzero(values.any((0, 1)))
+                held = shown[HELD_OUT // 2 :: HELD_OUT]
+                values[:, :, held if side == "train" else np.setdiff1d(shown, held)] = 0
+            path = folder / f"{side}_{item['case']}.nii.gz"
+            if values.any():
+                nib.save(nib.Nifti1Image(values, np.asarray(volume.affine)), path)
+                split[side].append({**item, "label": str(path)})
+        if not split[side]:
+            raise InputError(f"too few labelled slices: label {HELD_OUT} or more, or two patients")
+    return split, text

@@ -1,0 +1,317 @@
+"""Which cases there are, in the folders and datalists that other tools leave."""
+
+import json
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import AFFINES, LABELS, ct, save_volume
+
+from samparser_monai.data import abdomen_ct_items
+from samparser_monai.data.inference import list_volumes
+from samparser_monai.data.label_names import check_names, same_organ
+from samparser_monai.data.slices import SliceDataset
+from samparser_monai.data.volumes import disagreeing_forms, read_pair, read_volume
+from samparser_monai.errors import InputError
+
+
+def by_itk(path: Path, values: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(values.transpose(2, 1, 0))
+    image.SetSpacing((0.8, 0.8, 3.0))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def cases(
+    root: Path, image: str, label: str, names: str = "abc", save: Callable = save_volume
+) -> Path:
+    for n, name in enumerate(names):
+        for pattern, values in zip((image, label), ct(n), strict=True):
+            save(root / pattern.format(name), values)
+    return root
+
+
+def found(root: Path) -> dict[str, dict]:
+    sides = abdomen_ct_items(root)
+    return {item["case"]: item for item in sides["train"] + sides["validation"]}
+
+
+def listed(root: Path, **changes: object) -> Path:
+    """Write a datalist whose entries are changed: name -> value, or function of the case."""
+    cases(root, "scans/{}.nii.gz", "truth/{}.nii.gz")
+    entries = [
+        {"image": f"scans/{c}.nii.gz", "label": f"truth/{c}.nii.gz"}
+        | {key: value(c) if callable(value) else value for key, value in changes.items()}
+        for c in "abc"
+    ]
+    (root / "list.json").write_text(json.dumps({"training": entries}))
+    return root / "list.json"
+
+
+def linked(root: Path) -> Path:
+    cases(root / "store", "images/{}.nii.gz", "labels/{}.nii.gz")
+    for name in ("images", "labels"):
+        os.symlink(root / "store" / name, root / name)
+    return root
+
+
+def littered(root: Path) -> Path:
+    cases(root, "images/{}.nii.gz", "labels/{}.nii.gz")
+    (root / "images" / "@eaDir").mkdir()
+    for name in ("Thumbs.db", "._a.nii.gz", ".DS_Store", "notes.txt"):
+        (root / "images" / name).write_bytes(b"x")
+    return root
+
+
+def composed(root: Path) -> Path:
+    """The images' names as Linux has them, the labels' as a Mac has them."""
+    for form, pattern, n in (("NFC", "images/{}.nii.gz", 0), ("NFD", "labels/{}.nii.gz", 1)):
+        for case, name in enumerate(("\u00e4", "\u00f6", "\u00fc")):
+            save_volume(root / pattern.format(unicodedata.normalize(form, name)), ct(case)[n])
+    return root
+
+
+LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "upper case": lambda r: cases(r, "Images/{}.nii.gz", "labels/{}.nii"),
+    "NRRD": lambda r: cases(r, "imagesTr/{}_0000.nrrd", "labelsTr/{}.nrrd", save=by_itk),
+    "MetaImage": lambda r: cases(r, "images/{}.mhd", "labels/{}.mha", save=by_itk),
+    "a folder to a file": lambda r: cases(r, "images/{0}.nii/{0}.nii", "labels/{0}.nii/{0}.nii"),
+    "a folder to a case": lambda r: cases(r, "{}/ct.nii.gz", "{}/label.nii.gz"),
+    "KiTS": lambda r: cases(r, "{}/imaging.nii.gz", "{}/segmentation.nii.gz"),
+    "backslashes": lambda r: listed(r, image=lambda c: f"scans\\{c}.nii.gz"),
+    "one channel": lambda r: listed(r, image=lambda c: [f"scans/{c}.nii.gz"]),
+    "links": linked,
+    "litter": littered,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cases_are_found_and_read(layout: str, tmp_path: Path) -> None:
+    items = found(LAYOUTS[layout](tmp_path))
+    assert sorted(items) == ["a", "b", "c"]
+    for n, case in enumerate("abc"):
+        image, label = read_pair(items[case]["image"], items[case]["label"])
+        assert np.array_equal(image, ct(n)[0]) and np.array_equal(label, ct(n)[1])
+
+
+def test_names_are_one_in_either_form_of_unicode(tmp_path: Path) -> None:
+    assert sorted(found(composed(tmp_path))) == ["\u00e4", "\u00f6", "\u00fc"]
+
+
+def test_endings_may_be_in_upper_case(tmp_path: Path) -> None:
+    cases(tmp_path, "images/{}.nii.gz", "labels/{}.nii.gz")
+    for path in list(tmp_path.rglob("*.nii.gz")):
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".NII.GZ")))
+    assert sorted(found(tmp_path)) == ["a", "b", "c"]
+    items = list_volumes(tmp_path)
+    assert [item["case"] for item in items] == ["a", "b", "c"]
+    assert all(item["truth"].endswith(".NII.GZ") for item in items)
+    assert np.array_equal(read_volume(items[0]["image"]).numpy()[0], ct(0)[0])
+
+
+def test_nnunet_lists_files_without_their_channel(tmp_path: Path) -> None:
+    path = listed(tmp_path)
+    for image in list((tmp_path / "scans").iterdir()):
+        image.rename(image.with_name(image.name.replace(".nii.gz", "_0000.nii.gz")))
+    assert sorted(found(path)) == ["a", "b", "c"]
+
+
+def test_folders_name_what_files_do_not(tmp_path: Path) -> None:
+    cases(tmp_path, "s000{}/ct.nii.gz", "s000{}/label.nii.gz", "12")
+    assert [(i["case"], Path(i["truth"]).parent.name) for i in list_volumes(tmp_path)] == [
+        ("s0001", "s0001"),
+        ("s0002", "s0002"),
+    ]
+    entries = [{"image": f"s000{n}/ct.nii.gz"} for n in (1, 2)]
+    (tmp_path / "list.json").write_text(json.dumps({"testing": entries}))
+    assert [item["case"] for item in list_volumes(tmp_path / "list.json")] == ["s0001", "s0002"]
+
+
+def test_a_mask_to_each_organ_is_a_label(tmp_path: Path) -> None:
+    for n in range(2):
+        image, label = ct(n)
+        save_volume(tmp_path / f"s{n}" / "ct.nii.gz", image)
+        x = np.indices(label.shape)[0]
+        masks = {"liver": label == 1, "aorta": label == 0, "spleen": label == 9}
+        masks |= {"kidney_left": (label == 2) & (x < 36), "kidney_right": (label == 2) & (x >= 36)}
+        for name, mask in masks.items():
+            save_volume(tmp_path / f"s{n}" / "segmentations" / f"{name}.nii.gz", mask.astype("u1"))
+    items = found(tmp_path)
+    assert sorted(items) == ["s0", "s1"]
+    _, values = read_pair(items["s1"]["image"], items["s1"]["label"], LABELS)
+    assert np.array_equal(values, ct(1)[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": ["scans/a.nii.gz", "scans/b.nii.gz"]}, "must be the path of one volume"),
+        ({"label": None}, "has no 'label'"),
+        ({"image": 7}, "image=7 must be the path of one volume"),
+        ({"case": "same"}, "are both case 'same' of 'training'"),
+        ({"case": "../out"}, "case '../out' cannot be the name of a file"),
+        ({"image": "scans/x.nii.gz"}, "scans/x.nii.gz"),
+    ],
+)
+def test_entries_that_cannot_be_used_are_one_line(
+    changes: dict, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        abdomen_ct_items(listed(tmp_path, **changes))
+
+
+def test_numbers_are_names(tmp_path: Path) -> None:
+    path = listed(tmp_path, case="abc".index, patient=lambda c: 7 if c == "c" else 8)
+    assert sorted(found(path)) == ["0", "1", "2"]
+
+
+def test_patients_stay_together_by_their_names(tmp_path: Path) -> None:
+    cases(tmp_path, "images/{}.nii.gz", "labels/{}.nii.gz", ["p1_a", "p1_b", "p2_a", "p2_b"])
+    sides = abdomen_ct_items(tmp_path, share=0.5, patient_pattern=r"^(p\d)_")
+    patients = [[item["patient"] for item in side] for side in sides.values()]
+    assert sorted(patients) == [["p1", "p1"], ["p2", "p2"]]
+    with pytest.raises(InputError, match="does not occur in case 'p1_a'"):
+        abdomen_ct_items(tmp_path, patient_pattern=r"^q\d")
+
+
+@pytest.mark.parametrize("what", ["file", "link", "patient"])
+def test_nothing_is_on_both_sides(what: str, tmp_path: Path) -> None:
+    path = listed(tmp_path)
+    train = json.loads(path.read_text())["training"]
+    held = dict(train.pop(), case="other")
+    if what == "patient":
+        train[0]["patient"] = held["patient"] = "p"
+    else:
+        held["image"] = train[0]["image"]
+    if what == "link":
+        os.symlink(tmp_path / "scans" / "a.nii.gz", tmp_path / "scans" / "z.nii.gz")
+        held["image"] = "scans/z.nii.gz"
+    path.write_text(json.dumps({"training": train, "validation": [held]}))
+    with pytest.raises(InputError, match=rf"the {what.replace('link', 'file')} .* is in training"):
+        abdomen_ct_items(path)
+
+
+MSD = {"0": "background", "1": "liver", "2": "Kidney_R", "3": "left kidney", "4": "liver tumor"}
+NNUNET = {"background": 0, "kidney (R)": 2, "kidneyLeft": 3, "Liver": 1, "cancer": 4}
+
+
+@pytest.mark.parametrize("named", [MSD, NNUNET])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"liver": 1, "kidney": [2, 3]}, None),
+        ({"liver": [1, 4], "kidney": [2, 3]}, None),
+        ({"liver": 1, "right kidney": 2, "left kidney": 3}, None),
+        ({"all": [1, 2, 3]}, None),
+        ({"liver": 1, "pancreas": 9}, None),
+        ({"liver": 2}, "gives 'liver' the value 2, which is .*give --labels \"{'liver': 1}\""),
+        ({"kidney": 2}, "leaves out the value 3, .*give --labels \"{'kidney': .2, 3.}\""),
+        ({"spleen": 1}, "gives 'spleen' the value 1, which is .iver"),
+        ({"left kidney": 2}, "gives 'left kidney' the value 2"),
+        ({"liver": 1, "pancreas": 4}, "gives 'pancreas' the value 4"),
+    ],
+)
+def test_names_in_the_data_set_are_compared(labels: dict, message: str | None, named: dict) -> None:
+    if message is None:
+        return check_names({"labels": named}, labels, Path("dataset.json"))
+    message = message.replace("which is .iver", "which is '[lL]iver")
+    with pytest.raises(InputError, match=message):
+        check_names({"labels": named}, labels, Path("dataset.json"))
+
+
+def test_names_are_compared_before_training_and_before_scoring(tmp_path: Path) -> None:
+    cases(tmp_path, "imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "air", "1": "spleen"}}))
+    for read in (
+        lambda: abdomen_ct_items(tmp_path, labels=LABELS),
+        lambda: list_volumes(tmp_path, LABELS),
+    ):
+        with pytest.raises(InputError, match="gives 'liver' the value 1, which is 'spleen'"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("kidney", "Kidneys", True),
+        ("kidney", "R. Kidney", True),
+        ("left kidney", "kidney_l", True),
+        ("left kidney", "kidney", False),
+        ("gallbladder", "gall_bladder", True),
+        ("liver", "liver vessel", False),
+        ("spleen", "liver", False),
+    ],
+)
+def test_spellings_of_organs(one: str, other: str, same: bool) -> None:
+    assert same_organ(one, other) is same
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda v: v + 1024, "none below 0"),
+        (lambda v: (v - v.min()).clip(0, 900), "none below 0"),
+        (lambda v: v * 1.0, None),
+    ],
+)
+def test_training_tells_of_values_that_are_no_hu(
+    change: Callable, told: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, label = ct(0)
+    item = {
+        "image": str(save_volume(tmp_path / "i.nii.gz", change(image.astype(np.float32)))),
+        "label": str(save_volume(tmp_path / "l.nii.gz", label)),
+    }
+    for _ in range(2):  # also when the slices are cut already
+        caplog.clear()
+        SliceDataset([item], labels={"liver": 1}, cache_dir=tmp_path, window=(-160, 240))
+        assert [told in message for message in caplog.messages] == [True] * (told is not None)
+
+
+def with_forms(path: Path, qform: tuple | None, sform: tuple | None) -> Path:
+    import nibabel as nib
+
+    image = nib.Nifti1Image(ct(0)[0], AFFINES["LPS"])
+    image.set_qform(*(qform or (None, 0)))
+    image.set_sform(*(sform or (None, 0)))
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("qform", "sform", "told"),
+    [
+        (("LPS", 1), ("LPS", 1), None),
+        (("LPS", 1), None, None),
+        (None, ("LPS", 2), None),
+        (("RAS", 1), ("LPS", 2), "lie up to"),
+        (("LPS", 1), ("RAS", 1), "lie up to"),
+        (None, None, "neither sform nor qform"),
+    ],
+)
+def test_forms_that_disagree_are_told(
+    qform: tuple | None, sform: tuple | None, told: str | None, tmp_path: Path
+) -> None:
+    forms = [form and (AFFINES[form[0]], form[1]) for form in (qform, sform)]
+    path = with_forms(tmp_path / "a.nii.gz", *forms)
+    assert np.array_equal(read_volume(path).numpy()[0], ct(0)[0])
+    found = disagreeing_forms(path)
+    assert (found is None) if told is None else told in found
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+@pytest.mark.parametrize("key", ["srow_x", "pixdim"])
+def test_headers_without_a_place_are_one_line(key: str, value: float, tmp_path: Path) -> None:
+    form = (AFFINES["LPS"], 1)
+    path = with_forms(tmp_path / "a.nii", form, form if key == "srow_x" else None)
+    raw = np.fromfile(path, np.uint8)
+    at, count = {"srow_x": (280, 4), "pixdim": (80, 1)}[key]
+    raw[at : at + 4 * count] = np.full(count, value, "<f4").view(np.uint8)
+    raw.tofile(path)
+    with pytest.raises(InputError, match=r"(has NaN or is singular|gives no spacing): correct"):
+        read_volume(path)

@@ -1,0 +1,153 @@
+"""NVIDIA FLARE around a federated tuning: what is taken, what travels, what a restart finds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, SMALL, make_dataset, read_json
+
+from samparser_monai.federated.site import FOLDER
+from samparser_monai.federated.updates import AGREED, fingerprint
+from samparser_monai.tuned import read_tuned, write_tuned
+
+pytestmark = pytest.mark.federated
+pytest.importorskip("nvflare")
+
+from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable  # noqa: E402
+from nvflare.apis.fl_constant import ReservedKey, ReturnCode  # noqa: E402
+from nvflare.apis.fl_context import FLContext  # noqa: E402
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable  # noqa: E402
+from nvflare.apis.signal import Signal  # noqa: E402
+from nvflare.app_common.app_constant import AppConstants  # noqa: E402
+from nvflare.app_common.decomposers import common_decomposers, numpy_decomposers  # noqa: E402
+
+from samparser_monai.federated.flare import (  # noqa: E402
+    ABOUT,
+    ROUNDS_DONE,
+    TunedAggregator,
+    TunedExecutor,
+    TunedPersistor,
+)
+from samparser_monai.federated.job import federated_job  # noqa: E402
+
+common_decomposers.register()
+numpy_decomposers.register()
+ABOUTS: dict[str, Any] = dict.fromkeys(AGREED, "same") | {"versions": {"torch": "2"}}
+NAMES = ("neck.0", "neck.2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    write_tuned(tmp_path / "start.safetensors", {n: torch.zeros(256) for n in NAMES}, ABOUTS)
+    return tmp_path
+
+
+def context(**props: Any) -> FLContext:
+    found = FLContext()
+    for key, value in props.items():
+        found.set_prop(key, value, private=True, sticky=False)
+    return found
+
+
+def sent(site: str, value: float, cases: int = 2, round: int = 0, **steps: Any) -> Shareable:
+    steps = {name: np.full(256, value, np.float32) for name in NAMES} | steps
+    about = fingerprint(ABOUTS)
+    meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: cases, ABOUT: about}
+    found = DXO(DataKind.WEIGHT_DIFF, steps, meta).to_shareable()
+    found.add_cookie(AppConstants.CONTRIBUTION_ROUND, round)
+    found.set_header(ReservedHeaderKey.PEER_PROPS, {ReservedKey.IDENTITY_NAME: site})
+    return found
+
+
+def test_rounds_are_averaged_noted_and_taken_up_again(folder: Path) -> None:
+    persistor, aggregator = TunedPersistor(), TunedAggregator()
+    model = persistor.load_model(context())
+    now = context(**{AppConstants.GLOBAL_MODEL: model, AppConstants.CURRENT_ROUND: 0})
+    assert aggregator.accept(sent("a", 0.1, cases=1), now)
+    assert aggregator.accept(sent("b", 0.3, cases=3), now)
+    assert not aggregator.accept(sent("b", 0.3), now)  # twice
+    assert not aggregator.accept(sent("c", np.nan), now)
+    assert not aggregator.accept(sent("d", 0.1, round=-1), now)  # late
+    assert not aggregator.accept(sent("e", 0.1, image=np.zeros(9)), now)
+    mean = from_shareable(aggregator.aggregate(now)).data
+    np.testing.assert_allclose(mean["neck.0"], 0.25, rtol=1e-6)
+    row = json.loads((folder / "rounds.jsonl").read_text())
+    assert set(row["sites"]) == {"a", "b"} and set(row["left_out"]) == {"b", "c", "d", "e"}
+    assert "not finite" in row["left_out"]["c"] and "round -1" in row["left_out"]["d"]
+
+    model["weights"] = mean
+    persistor.save_model(model, now)
+    again = TunedPersistor()
+    np.testing.assert_array_equal(again.load_model(context())["weights"]["neck.2"], mean["neck.2"])
+    assert again.about[ROUNDS_DONE] == 1 and again.about["versions"] == {"torch": "2"}
+
+
+def test_a_round_of_nobody_leaves_the_tuned_part(folder: Path) -> None:
+    model = TunedPersistor().load_model(context())
+    now = context(**{AppConstants.GLOBAL_MODEL: model, AppConstants.CURRENT_ROUND: 0})
+    for tensor in from_shareable(TunedAggregator().aggregate(now)).data.values():
+        np.testing.assert_array_equal(tensor, 0)
+
+
+def test_no_code_travels_in_a_job(tmp_path: Path) -> None:
+    options = {"percentile": 50, "gamma": 0.1}
+    federated_job(5, privacy="percentile", privacy_options=options).export_job(str(tmp_path))
+    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".json"}
+    client = read_json(tmp_path / "samparser" / "app" / "config" / "config_fed_client.json")
+    assert client["task_result_filters"][0]["filters"][0]["args"]["percentile"] == 50
+
+
+def task(agreed: dict[str, Any], tensors: dict[str, np.ndarray]) -> Shareable:
+    found = DXO(DataKind.WEIGHTS, tensors, {ABOUT: agreed}).to_shareable()
+    found.set_header(AppConstants.NUM_ROUNDS, 2)
+    found.set_header(AppConstants.CURRENT_ROUND, 0)
+    return found
+
+
+def test_a_site_answers_with_numbers_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nvflare.fuel.utils import fobs
+
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    small = {key: SMALL[key] for key in ("backbone", "min_area", "min_volume", "coefficient_rate")}
+    data = make_dataset(tmp_path / "ct")
+    own = {"bundle_root": str(ROOT), "dataset_dir": str(data), "cache_dir": str(tmp_path / "cache")}
+    (tmp_path / "a.json").write_text(json.dumps({**small, **own}))
+    executor, here = TunedExecutor(), context()
+    here.get_identity_name = lambda: "a"
+    site = executor._site("a", 2)
+    about, tensors = site.about, site.tuned()
+    reply = executor.execute("train", task(about, tensors), here, Signal())
+    answer = from_shareable(reply)
+    assert set(answer.data) == set(tensors) and answer.meta[ABOUT] == fingerprint(about)
+    assert set(answer.meta) == {MetaKey.NUM_STEPS_CURRENT_ROUND, ABOUT}
+    bytes_sent = fobs.dumps(reply)
+    assert len(bytes_sent) < 4 * 64 + 1500
+    for private in (str(tmp_path), "case_0", "liver"):
+        assert private.encode() not in bytes_sent
+
+    other = executor.execute("train", task({**about, "window": [0, 1]}, tensors), here, Signal())
+    assert from_shareable(other).data == {} and from_shareable(other).meta[ABOUT] == about
+
+    (tmp_path / "a.json").unlink()
+    failed = TunedExecutor().execute("train", task(about, tensors), here, Signal())
+    assert failed.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+
+
+def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
+    import federated
+
+    small = [f"{key}={SMALL[key]}" for key in ("backbone", "min_area", "min_volume")]
+    words = ["demo", str(tmp_path), "--cases", "2", "--set", *small, f"cache_dir={tmp_path}/cache"]
+    assert federated.main([*words, "--rounds", "1"]) == 0
+    assert federated.main(["simulate", str(tmp_path), "--rounds", "2"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    assert [row["round"] for row in rows] == [0, 1]
+    assert all(len(row["sites"]) == 3 and not row["left_out"] for row in rows)
+    tensors, about = read_tuned(tmp_path / "tuned.safetensors")
+    assert about[ROUNDS_DONE] == 2 and max(t.abs().max() for t in tensors.values()) > 0

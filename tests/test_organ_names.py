@@ -1,0 +1,29 @@
+"""Names that viewers and people give to organs."""
+
+import pytest
+from conftest import LABELS
+
+from samparser_monai.data.organ_names import organ_named
+
+
+@pytest.mark.parametrize(
+    ("name", "organ"),
+    [
+        *[(name, "liver") for name in ("Liver", "LIVER ", "livers", "Leber", "hepar", "Foie")],
+        *[(name, "kidney") for name in ("left kidney", "kidney_right", "Kidney (L)", "Kidneys")],
+        *[(name, "kidney") for name in ("leftKidney", "RT_KIDNEY", "Niere links", "riñón", "REN")],
+        *[(name, "spleen") for name in ("Spleen", "Milz", "spleens", "spleen-")],
+        *[(name, "pancreas") for name in ("Pancréas", "pankreas", "Bauchspeicheldrüse")],
+        *[(name, None) for name in ("Segment_3", "liver tumour", "Liver segment 4", "", "left")],
+        *[(name, None) for name in ("kidney cyst", "adrenal gland left", "liver and spleen", "2")],
+    ],
+)
+def test_names_mean_organs(name: str, organ: str | None) -> None:
+    assert organ_named(name, LABELS) == organ
+
+
+def test_sides_matter_where_the_organs_have_them() -> None:
+    organs = ["left kidney", "right kidney", "Tumour"]
+    assert organ_named("Kidney, Left", organs) == "left kidney"
+    assert organ_named("kidney", organs) is None
+    assert organ_named("tumour", organs) == "Tumour"
