@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import requests
 
-from samparser_monai.data.demonstration import demonstration_dir
-from samparser_monai.data.volumes import read_oriented
+from samparser_monai.volumes.demonstration import demonstration_dir
+from samparser_monai.volumes.reading import read_oriented
 
 IMAGE, LIVER = "fine", 1
 

@@ -45,8 +45,8 @@ from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import read_json
-from samparser_monai.report import write_json
-from samparser_monai.resuming import differences, states_of
+from samparser_monai.training.report import write_json
+from samparser_monai.training.resuming import differences, states_of
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
 DECODERS = ("tuned", "coefficients", "frozen")

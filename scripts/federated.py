@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 from samparser_monai.errors import InputError, root_cause, unknown, writable
 from samparser_monai.federated.site import CONFIG_FILES, FOLDER
 from samparser_monai.files import read_json
-from samparser_monai.tuned import save_tuned
+from samparser_monai.tuned.part import save_tuned
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from samparser_monai.data.abdomen_ct import volumes_in
-from samparser_monai.data.demonstration import demonstration_dir
-from samparser_monai.data.volumes import read_volume
+from samparser_monai.volumes.layouts import volumes_in
+from samparser_monai.volumes.demonstration import demonstration_dir
+from samparser_monai.volumes.reading import read_volume
 
 if __name__ == "__main__":
     studies = Path(sys.argv[1])

@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import fetch
-from samparser_monai.handlers import ModelLoader
+from samparser_monai.training.handlers import ModelLoader
 from samparser_monai.sam.backbones import BACKBONES
 from samparser_monai.sam.checkpoints import WEIGHTS
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from samparser_monai.errors import InputError, writable
 from samparser_monai.export import export_onnx, export_transformers
-from samparser_monai.merge import added_names, merge, merged_weights, write_weights
+from samparser_monai.tuned.merge import added_names, merge, merged_weights, write_weights
 from samparser_monai.sam import build
-from samparser_monai.spectrum_report import write_spectrum_report
-from samparser_monai.tuned import open_tuned, read_tuned, save_tuned
-from samparser_monai.unmerge import unmerge
+from samparser_monai.tuned.spectrum_report import write_spectrum_report
+from samparser_monai.tuned.part import open_tuned, read_tuned, save_tuned
+from samparser_monai.tuned.unmerge import unmerge
 
 
 def show(args: argparse.Namespace) -> None:

@@ -11,8 +11,8 @@ from monai.transforms import RandFlipd, RandRotate90d, RandRotated, RandScaleInt
 from pycocotools import mask as coco
 
 from samparser_monai.data import voc_items
-from samparser_monai.data.instances import Annotationsd, LoadPictured
-from samparser_monai.data.transforms import RandAugmentd
+from samparser_monai.pictures.transforms import Annotationsd, LoadPictured
+from samparser_monai.training.transforms import RandAugmentd
 
 KEYS = ("image", "truth")
 ROTATED = RandRotated(KEYS, range_x=0.5, prob=1, mode=("bilinear", "nearest"), keep_size=False)

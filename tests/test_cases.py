@@ -12,10 +12,10 @@ import SimpleITK as sitk
 from conftest import AFFINES, LABELS, ct, save_volume
 
 from samparser_monai.data import abdomen_ct_items
-from samparser_monai.data.inference import list_volumes
-from samparser_monai.data.label_names import check_names, same_organ
-from samparser_monai.data.slices import SliceDataset
-from samparser_monai.data.volumes import disagreeing_forms, read_pair, read_volume
+from samparser_monai.volumes.cases import list_volumes
+from samparser_monai.volumes.label_names import check_names, same_organ
+from samparser_monai.volumes.slices import SliceDataset
+from samparser_monai.volumes.reading import disagreeing_forms, read_pair, read_volume
 from samparser_monai.errors import InputError
 
 

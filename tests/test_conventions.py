@@ -16,14 +16,14 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from samparser_monai import data
-from samparser_monai.data.boxes import boxed_items
-from samparser_monai.data.conventions import VOC_PALETTE
-from samparser_monai.data.folders import instances_by
-from samparser_monai.data.instances import Masks
-from samparser_monai.data.masks import rle_of
-from samparser_monai.data.transforms import RandInstancesd
+from samparser_monai.pictures.boxes import boxed_items
+from samparser_monai.pictures.conventions import VOC_PALETTE
+from samparser_monai.pictures.folders import instances_by
+from samparser_monai.pictures.transforms import Masks
+from samparser_monai.geometry.run_lengths import rle_of
+from samparser_monai.training.transforms import RandInstancesd
 from samparser_monai.errors import InputError, root_cause
-from samparser_monai.prompts import coverage
+from samparser_monai.geometry.frames import coverage
 
 BIG = np.zeros((96, 128), np.int64)
 BIG[20:60, 10:40], BIG[30:80, 60:110] = 1, 2

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from conftest import AFFINES, LABELS, ct, make_dataset, save_volume
 
 from samparser_monai.data import SliceDataset, abdomen_ct_items, slices
-from samparser_monai.data.abdomen_ct import split_by_patient
-from samparser_monai.data.transforms import LoadSliced
+from samparser_monai.volumes.layouts import split_by_patient
+from samparser_monai.training.transforms import LoadSliced
 from samparser_monai.errors import InputError
 
 CASES = ["Case_00001", "Case_00002", "Case_00003"]

@@ -11,7 +11,7 @@ from layouts import SIZE, save, scene
 from PIL import Image
 
 from samparser_monai.data import decoding
-from samparser_monai.data.pictures import (
+from samparser_monai.pictures.reading import (
     colour_value,
     read_header,
     read_label,

@@ -12,7 +12,7 @@ from devices import DEVICE, Device
 from PIL import Image
 
 from samparser_monai import methods
-from samparser_monai.propagation import Propagation
+from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.sam import build
 
 BOX = {"label": "liver", "box": [4, 12, 0, 24, 32, 5]}

@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from samparser_monai.data.volumes import read_volume
+from samparser_monai.volumes.reading import read_volume
 from samparser_monai.errors import InputError
 
 SHAPE = (12, 10, 6)  # columns, rows, slices

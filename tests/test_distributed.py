@@ -10,7 +10,7 @@ import torch
 from closeness import assert_trained_alike
 from conftest import ROOT, read_json, run
 
-from samparser_monai.features import FeatureCache
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.methods import coefficients
 from samparser_monai.sam import build
 

@@ -15,7 +15,7 @@ from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.export import export_onnx, export_transformers
 from samparser_monai.export import transformers as to_transformers
-from samparser_monai.merge import merge
+from samparser_monai.tuned.merge import merge
 from samparser_monai.sam import SamNetwork, architecture, build
 
 BOXES = torch.tensor([[5.0, 9, 60, 70], [0, 0, 127, 90], [30, 30, 90, 90]])

@@ -13,8 +13,8 @@ from conftest import read_json, run, started
 from monai.data import Dataset
 from monai.transforms import Transform
 
-from samparser_monai.features import FeatureCache, prefix_hash
-from samparser_monai.loader import FeatureLoader
+from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.training.loader import FeatureLoader
 from samparser_monai.methods import (
     coefficients,
     decoder_only,
@@ -237,7 +237,7 @@ def test_damaged_entry_is_computed_again(
 def test_full_disk_is_one_clear_error_and_leaves_the_rest(
     network: SamNetwork, pictures: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import samparser_monai.features as features
+    import samparser_monai.training.features as features
     from samparser_monai.errors import InputError
 
     cache, save, written = FeatureCache(tmp_path), features.save_file, []

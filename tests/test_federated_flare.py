@@ -11,7 +11,7 @@ from conftest import ROOT, SMALL, make_dataset, read_json
 
 from samparser_monai.federated.site import FOLDER
 from samparser_monai.federated.updates import AGREED, fingerprint
-from samparser_monai.tuned import read_tuned, write_tuned
+from samparser_monai.tuned.part import read_tuned, write_tuned
 
 pytestmark = pytest.mark.federated
 pytest.importorskip("nvflare")

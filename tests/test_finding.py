@@ -9,7 +9,7 @@ import pytest
 from layouts import make_coco, make_nwpu, save
 
 from samparser_monai import data
-from samparser_monai.data.finding import locate, part_of, pictures_in
+from samparser_monai.pictures.finding import locate, part_of, pictures_in
 from samparser_monai.errors import InputError
 
 FOREIGN = "/home/someone/project/"

@@ -21,7 +21,7 @@ import requests  # noqa: E402
 from label_server import Server, free_port, make_bundle  # noqa: E402
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
-from samparser_monai.data.demonstration import demonstration_dir  # noqa: E402
+from samparser_monai.volumes.demonstration import demonstration_dir  # noqa: E402
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SERIES = demonstration_dir() / "images" / "fine"

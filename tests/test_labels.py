@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samparser_monai.data.labels import whole_labels
+from samparser_monai.volumes.organs import whole_labels
 from samparser_monai.errors import InputError
 
 

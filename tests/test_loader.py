@@ -9,7 +9,7 @@ from monai.data.utils import set_rnd
 from monai.transforms import Compose, RandGaussianNoised
 
 from samparser_monai.errors import InputError, root_cause
-from samparser_monai.loader import FeatureLoader
+from samparser_monai.training.loader import FeatureLoader
 from samparser_monai.sam import build
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samparser_monai.losses import BoxPromptLoss
+from samparser_monai.training.losses import BoxPromptLoss
 
 LOGIT = 20.0  # sigmoid is 1 - 2e-9
 

@@ -19,8 +19,8 @@ from torch.nn.utils import parametrize
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
-from samparser_monai.handlers import ModelLoader
-from samparser_monai.merge import merge
+from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.tuned.merge import merge
 from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.methods.rates import steps
 from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, build

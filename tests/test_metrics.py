@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.metrics import compute_dice
 
-from samparser_monai.metrics import OrganDice
+from samparser_monai.metrics.organs import OrganDice
 
 
 def masks(

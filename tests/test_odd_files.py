@@ -15,8 +15,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from samparser_monai import data
-from samparser_monai.data.boxes import boxed_items
-from samparser_monai.data.instances import Annotationsd, LoadPictured
+from samparser_monai.pictures.boxes import boxed_items
+from samparser_monai.pictures.transforms import Annotationsd, LoadPictured
 from samparser_monai.errors import InputError, root_cause
 
 PICTURES = "positive image set"

@@ -3,7 +3,7 @@
 import pytest
 from conftest import LABELS
 
-from samparser_monai.data.organ_names import organ_named
+from samparser_monai.volumes.organ_names import organ_named
 
 
 @pytest.mark.parametrize(

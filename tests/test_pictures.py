@@ -17,8 +17,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from samparser_monai import data
-from samparser_monai.data.boxes import boxed_items
-from samparser_monai.data.pictures import read_label, read_picture
+from samparser_monai.pictures.boxes import boxed_items
+from samparser_monai.pictures.reading import read_label, read_picture
 from samparser_monai.errors import InputError, root_cause
 
 RAMP = np.arange(48 * 64, dtype=np.uint16).reshape(SIZE)

@@ -8,7 +8,7 @@ import pytest
 from conftest import LABELS
 
 from samparser_monai.errors import InputError
-from samparser_monai.prompt_files import COLUMNS, check_prompts, read_prompts
+from samparser_monai.volumes.prompts import COLUMNS, check_prompts, read_prompts
 
 BOX, POINT = [1, 2, 3, 4, 5, 6], [[1, 2, 3]]
 

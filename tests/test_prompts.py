@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from samparser_monai.data.transforms import LoosenBoxesd, RandLoosenBoxesd
-from samparser_monai.prompts import (
+from samparser_monai.training.transforms import LoosenBoxesd, RandLoosenBoxesd
+from samparser_monai.geometry.frames import (
     boxes_of,
     coverage,
     frame_scale,

@@ -12,8 +12,8 @@ from monai.transforms import RandFlipd
 from torch import nn
 
 from samparser_monai.errors import InputError, root_cause
-from samparser_monai.handlers import cosine
-from samparser_monai.resuming import Settings, checkpoint_of, digest_of, states_of
+from samparser_monai.training.handlers import cosine
+from samparser_monai.training.resuming import Settings, checkpoint_of, digest_of, states_of
 
 
 def settings(**more: Any) -> Settings:

@@ -13,8 +13,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention
 
 from samparser_monai.data import SliceDataset, abdomen_ct_items, collate
-from samparser_monai.data.demonstration import fetch_demonstration
-from samparser_monai.data.transforms import (
+from samparser_monai.volumes.demonstration import fetch_demonstration
+from samparser_monai.training.transforms import (
     FromFramed,
     Instancesd,
     IntoFramed,
@@ -23,7 +23,7 @@ from samparser_monai.data.transforms import (
 )
 from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients, count_trainable, decoder_only, parameter_groups
-from samparser_monai.metrics import OrganDice
+from samparser_monai.metrics.organs import OrganDice
 from samparser_monai.sam import BACKBONES, architecture, build
 from samparser_monai.sam.fused import fuse
 from samparser_monai.spectrum import coefficients_of, decompose

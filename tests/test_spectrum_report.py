@@ -15,7 +15,7 @@ from samparser_monai.harness.verdict import verdict
 from samparser_monai.methods import coefficients, lora, lora_xs, svft
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.spectrum import spectral_parts
-from samparser_monai.spectrum_report import shift, write_spectrum_report
+from samparser_monai.tuned.spectrum_report import shift, write_spectrum_report
 
 OPTIONS = {"decoder": "frozen", "space": "neck"}
 

@@ -10,7 +10,7 @@ import torch
 from closeness import assert_near
 from conftest import ROOT, read_json, run, started, workflow
 
-from samparser_monai.tuned import open_tuned
+from samparser_monai.tuned.part import open_tuned
 
 METHODS = sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.json"))
 

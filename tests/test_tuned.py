@@ -16,7 +16,7 @@ from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients, decoder_only
 from samparser_monai.sam import SamNetwork, architecture, build
-from samparser_monai.tuned import apply_tuned, load_tuned, open_tuned, read_tuned, save_tuned
+from samparser_monai.tuned.part import apply_tuned, load_tuned, open_tuned, read_tuned, save_tuned
 
 ABOUT = {
     "scenario": "abdomen_ct",

@@ -12,7 +12,7 @@ from conftest import move
 
 from samparser_monai import methods
 from samparser_monai.sam import build
-from samparser_monai.tuned import open_tuned, save_tuned
+from samparser_monai.tuned.part import open_tuned, save_tuned
 
 
 @pytest.fixture

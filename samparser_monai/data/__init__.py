@@ -3,17 +3,17 @@
 An item function gives ``{"train": [...], "validation": [...]}``: paths and annotations, no pixels.
 """
 
-from samparser_monai.data.abdomen_ct import abdomen_ct_items
-from samparser_monai.data.boxes import boxed_items
-from samparser_monai.data.coco import coco_items
-from samparser_monai.data.collate import collate
-from samparser_monai.data.folders import custom_items
-from samparser_monai.data.inference import inference_items
-from samparser_monai.data.nwpu import nwpu_items
-from samparser_monai.data.slices import SliceDataset
-from samparser_monai.data.ssdd import ssdd_items
-from samparser_monai.data.voc import voc_items
-from samparser_monai.data.whu import whu_items
+from samparser_monai.volumes.layouts import abdomen_ct_items
+from samparser_monai.pictures.boxes import boxed_items
+from samparser_monai.pictures.coco import coco_items
+from samparser_monai.training.collate import collate
+from samparser_monai.pictures.folders import custom_items
+from samparser_monai.volumes.cases import inference_items
+from samparser_monai.pictures.nwpu import nwpu_items
+from samparser_monai.volumes.slices import SliceDataset
+from samparser_monai.pictures.ssdd import ssdd_items
+from samparser_monai.pictures.voc import voc_items
+from samparser_monai.pictures.whu import whu_items
 
 __all__ = [
     "SliceDataset",

@@ -39,7 +39,7 @@ from samparser_monai.federated.updates import (
     fingerprint,
     refusal,
 )
-from samparser_monai.tuned import read_tuned, write_tuned
+from samparser_monai.tuned.part import read_tuned, write_tuned
 
 ABOUT = "about"  # in the meta data of what is sent: what the numbers belong to
 ROUNDS_DONE = "rounds_done"  # in the metadata of the server's tuned part

@@ -17,7 +17,7 @@ from torch import nn
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.federated.updates import Tensors, Update, agreed
 from samparser_monai.files import read_json
-from samparser_monai.tuned import read_tuned, save_tuned, tuned_names
+from samparser_monai.tuned.part import read_tuned, save_tuned, tuned_names
 
 FOLDER = "SAMPARSER_FEDERATION"
 """Environment variable: the folder of a machine's own settings, ``<site>.json``; on the server of

@@ -7,7 +7,7 @@ import torch
 from benchmarks.timing import DEVICE, seconds
 from tqdm import tqdm
 
-from samparser_monai.data.transforms import IntoFramed
+from samparser_monai.training.transforms import IntoFramed
 from samparser_monai.errors import InputError
 from samparser_monai.sam import architecture, backbone_named, build
 from samparser_monai.sam.fused import FUSED

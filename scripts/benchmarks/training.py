@@ -10,8 +10,8 @@ from benchmarks.timing import DEVICE, seconds
 from tqdm import tqdm
 
 from samparser_monai import methods
-from samparser_monai.features import FeatureCache
-from samparser_monai.losses import BoxPromptLoss
+from samparser_monai.training.features import FeatureCache
+from samparser_monai.training.losses import BoxPromptLoss
 from samparser_monai.sam import SamNetwork, architecture, backbone_named
 
 METHODS = (

@@ -8,8 +8,8 @@ import numpy as np
 from demonstration.scenes import Scene, airfield, photograph, roofs, ships
 from PIL import Image
 
-from samparser_monai.data.masks import rle_of
-from samparser_monai.data.voc import CLASSES
+from samparser_monai.geometry.run_lengths import rle_of
+from samparser_monai.pictures.voc import CLASSES
 
 TRAIN, HELD_OUT = range(4), range(4, 5)  # seeds
 

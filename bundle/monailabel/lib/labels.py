@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
-from samparser_monai.data.labels import organ_values, whole_labels
-from samparser_monai.data.organ_names import organ_named
-from samparser_monai.data.volumes import read_oriented, read_volume
+from samparser_monai.volumes.organs import organ_values, whole_labels
+from samparser_monai.volumes.organ_names import organ_named
+from samparser_monai.volumes.reading import read_oriented, read_volume
 from samparser_monai.errors import InputError
 
 SHAPE = "it must be a list of {'name': 'liver', 'idx': 1}, one for each segment"

@@ -13,9 +13,9 @@ from monai.bundle import ConfigParser
 
 from samparser_monai.errors import unknown
 from samparser_monai.files import replacing, visible
-from samparser_monai.handlers import ModelLoader
-from samparser_monai.report import write_json
-from samparser_monai.tuned import load_tuned, read_tuned, save_tuned, tuned_names
+from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.training.report import write_json
+from samparser_monai.tuned.part import load_tuned, read_tuned, save_tuned, tuned_names
 
 log = logging.getLogger(__name__)
 LATEST, START = "latest", "start"

@@ -12,7 +12,7 @@ from monailabel.utils.sessions import SessionInfo, Sessions
 from pydicom.misc import is_dicom
 
 from lib.limits import called, check_size
-from samparser_monai.data.volumes import read_volume
+from samparser_monai.volumes.reading import read_volume
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
 

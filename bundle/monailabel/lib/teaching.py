@@ -10,7 +10,7 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.labels import organs_of, read_label, told
-from samparser_monai.data.abdomen_ct import split_by_patient
+from samparser_monai.volumes.layouts import split_by_patient
 from samparser_monai.errors import InputError
 
 HELD_OUT = 5  # of one patient alone every fifth labelled slice is held out

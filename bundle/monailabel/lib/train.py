@@ -15,8 +15,8 @@ from lib.names import checked_name
 from lib.runs import Runs
 from lib.teaching import check_labels, labelled, training_items
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.handlers import ModelLoader
-from samparser_monai.tuned import load_tuned
+from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.tuned.part import load_tuned
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.model import Model
 from samparser_monai.errors import InputError
-from samparser_monai.volume import VolumeSession
+from samparser_monai.volumes.session import VolumeSession
 
 log = logging.getLogger(__name__)
 

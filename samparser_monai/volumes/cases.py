@@ -1,0 +1,127 @@
+"""Volumes that wait for a prediction, with what people prompt them by."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samparser_monai.volumes.listing import (
+    FOLDERS,
+    case_of,
+    folder_in,
+    read_datalist,
+    truth_beside,
+    volumes_in,
+)
+from samparser_monai.volumes.dicom import is_dicom
+from samparser_monai.volumes.label_names import check_names
+from samparser_monai.volumes.organs import Labels
+from samparser_monai.volumes.reading import ENDINGS
+from samparser_monai.errors import InputError, unknown
+from samparser_monai.files import files_below, read_json
+from samparser_monai.volumes.prompts import check_prompts, read_prompts
+
+Item = dict[str, Any]
+PAIRS = (*FOLDERS, ("imagesTs", "labelsTs"))
+SECTIONS = ("testing", "test", "validation", "training")
+
+
+def inference_items(
+    root: str | Path, prompts: str | Path | None, labels: Mapping[str, Any]
+) -> list[Item]:
+    """List volumes with their prompts: {image, case, prompts}, and {truth} where labels are known.
+
+    What is wrong with one case is put into its item as ``error``: the other cases can go on.
+
+    Args:
+        root: a volume, a folder of volumes (files, a folder to a DICOM series), or a MONAI
+            datalist, whose entries may have prompts of their own.
+        prompts: see read_prompts, or a folder of coarse label volumes named as the cases; not
+            needed where the datalist has them.
+        labels: the organs that prompts may name.
+
+    Raises:
+        InputError: no volumes, or prompts that cannot be read at all.
+    """
+    items = list_volumes(root, labels)
+    known = {item["case"]: item for item in items}
+    if prompts is None and not any("prompts" in item for item in items):
+        raise InputError(
+            "prompts is not given: name a JSON or CSV file, or a folder of coarse label volumes, "
+            "by --prompts"
+        )
+    for case, found in _read(prompts).items() if prompts is not None else ():
+        if case in known:
+            known[case]["prompts"] = found
+        else:
+            error = unknown(f"case in prompts={str(prompts)!r}:", case, known)
+            items.append({"image": "", "case": case, "prompts": found, "error": str(error)})
+    for item in items:
+        try:
+            check_prompts(item.setdefault("prompts", []), f"case {item['case']!r}", labels)
+        except InputError as error:
+            item.setdefault("error", str(error))
+    return items
+
+
+def _read(prompts: str | Path) -> dict[str, list[Any]]:
+    if not Path(prompts).is_dir():
+        return read_prompts(prompts)
+    if not (masks := volumes_in(Path(prompts))):
+        raise InputError(
+            f"prompts={str(prompts)!r} holds no label volumes: put one to each case there, under "
+            "the case's name"
+        )
+    return {case: [{"mask": str(mask)}] for case, mask in masks.items()}
+
+
+def list_volumes(root: str | Path, labels: Labels | None = None) -> list[Item]:
+    """List the volumes of a folder or a datalist, {image, case, truth?}; see inference_items."""
+    root = Path(str(root))
+    items = _from_datalist(root) if root.suffix.lower() == ".json" else _from_folder(root)
+    described = root if root.suffix.lower() == ".json" else root / "dataset.json"
+    if labels is not None and described.is_file() and any("truth" in item for item in items):
+        check_names(read_json(described), labels, described)
+    return items
+
+
+def _from_folder(root: Path) -> list[Item]:
+    truths: dict[str, Path] = {}
+    if root.is_file():
+        volumes = {case_of(root): root}
+    elif root.is_dir():
+        found = [(folder_in(root, one), folder_in(root, other)) for one, other in PAIRS]
+        folder, labels = next(((one, other) for one, other in found if one), (root, None))
+        volumes = volumes_in(folder)
+        if not volumes and any(is_dicom(p) for p in files_below(root)):
+            volumes = {case_of(root.absolute()): root}
+        labels = labels or folder_in(root, "labels")
+        truths = volumes_in(labels) if labels else {}
+        for case, path in volumes.items():
+            if path.parent != folder and (beside := truth_beside(path)) and beside.is_file():
+                truths.setdefault(case, beside)
+    else:
+        volumes = {}
+    if not volumes:
+        raise InputError(
+            f"dataset_dir={str(root)!r} holds no volumes: expected {', '.join(ENDINGS)}, or "
+            "folders with a DICOM series each"
+        )
+    return [
+        {"image": str(path), "case": case}
+        | ({"truth": str(truths[case])} if case in truths else {})
+        for case, path in volumes.items()
+    ]
+
+
+def _from_datalist(path: Path) -> list[Item]:
+    content = read_datalist(path)
+    found: list[Item] = next((content[name] for name in SECTIONS if content[name]), [])
+    if not found or not all("image" in item for item in found):
+        raise InputError(
+            f"{path} is not a MONAI datalist of volumes: it needs a list 'testing' of objects with "
+            "'image' and perhaps 'label' and 'prompts'"
+        )
+    for item in found:
+        if "label" in item:  # what is read as a label is what people drew
+            item["truth"] = item.pop("label")
+    return found

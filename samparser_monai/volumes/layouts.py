@@ -1,0 +1,175 @@
+"""CT volumes in the layouts that people have, split by patient."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samparser_monai.volumes.listing import (
+    FOLDERS,
+    by_case,
+    ending_of,
+    folder_in,
+    read_datalist,
+    truth_beside,
+    volumes_in,
+)
+from samparser_monai.volumes.label_names import check_names
+from samparser_monai.volumes.organs import Labels
+from samparser_monai.volumes.reading import ENDINGS
+from samparser_monai.errors import InputError
+from samparser_monai.files import ends_with, files_below, read_json
+
+Item = dict[str, Any]
+_LAYOUTS = (
+    "images/ + labels/, imagesTr/ + labelsTr/ (with or without dataset.json), "
+    "AbdomenCT-1K's *_0000.nii.gz beside their labels, a folder to a case with its label.nii.gz or "
+    "segmentations/, or a MONAI datalist *.json"
+)
+
+
+def abdomen_ct_items(
+    root: str | Path,
+    share: float = 0.8,
+    seed: int = 2023,
+    labels: Labels | None = None,
+    patient_pattern: str | None = None,
+) -> dict[str, list[Item]]:
+    """List the labelled volumes under ``root`` and split them by patient.
+
+    Args:
+        root: a folder in one of the known layouts, or a MONAI datalist file. Images are
+            NIfTI, NRRD or MetaImage files, or folders that hold one DICOM series each.
+        share: of the patients that train (the paper: 80 %). A datalist's own ``validation``
+            section, where its entries have labels, goes before it.
+        seed: of the split.
+        labels: organ -> its value, or values; compared with what a dataset.json says.
+        patient_pattern: a regular expression whose first group, or match, in a case's name is
+            its patient; None: each case is a patient of its own, or its datalist names them.
+
+    Returns:
+        For ``train`` and ``validation`` the items {image, label, case, patient}.
+
+    Raises:
+        InputError: no volumes, two of one case, an image without its label or the reverse, too
+            few patients, labels that contradict the data set, a file or patient on both sides.
+    """
+    root = Path(str(root))
+    if not root.exists():
+        raise InputError(f"dataset_dir={str(root)!r} does not exist: expected {_LAYOUTS}")
+    if root.is_file() and root.suffix.lower() != ".json":
+        raise InputError(f"dataset_dir={str(root)!r} is one file: expected {_LAYOUTS}")
+    datalist = root if root.is_file() else root / "dataset.json"
+    content = read_json(datalist) if datalist.is_file() else {}
+    if labels is not None:
+        check_names(content, labels, datalist)
+    # nnU-Net v2's dataset.json describes the folders and lists nothing
+    if root.is_file() or (isinstance(content, dict) and "training" in content):
+        sections = _from_datalist(datalist)
+    else:
+        sections = {"train": _from_folders(root), "validation": []}
+    for item in sections["train"] + sections["validation"]:
+        item.setdefault("patient", _patient(item["case"], patient_pattern))
+    if not sections["validation"]:
+        sections = split_by_patient(sections["train"], share, seed)
+    _check_apart(sections)
+    return sections
+
+
+def _patient(case: str, pattern: str | None) -> str:
+    if pattern is None:
+        return case
+    try:
+        found = re.search(pattern, case)
+    except re.error as error:
+        raise InputError(
+            f"patient_pattern={pattern!r} is no regular expression: {error}"
+        ) from error
+    if found is None:
+        raise InputError(f"patient_pattern={pattern!r} does not occur in case {case!r}: correct it")
+    return found[1] if found.re.groups else found[0]
+
+
+def _check_apart(sections: dict[str, list[Item]]) -> None:
+    """Raise an InputError if a file or a patient is on both sides."""
+    for what, of in (
+        ("file", lambda item: str(Path(item["image"]).resolve())),
+        ("patient", lambda item: item["patient"]),
+    ):
+        trained = {of(item): item for item in sections["train"]}
+        for item in sections["validation"]:
+            if (other := trained.get(of(item))) is not None:
+                raise InputError(
+                    f"the {what} {of(item)} is in training (case {other['case']!r}) and in "
+                    f"validation (case {item['case']!r}): take it out of one"
+                )
+
+
+def split_by_patient(items: list[Item], share: float, seed: int) -> dict[str, list[Item]]:
+    """Split items so that no patient is on both sides; each side gets at least one.
+
+    Raises:
+        InputError: the share is not between 0 and 1, or there are fewer than two patients.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"train_share must be between 0 and 1, not {share}")
+    patients = sorted({item["patient"] for item in items})
+    if len(patients) < 2:
+        raise InputError(
+            f"only {len(patients)} patient in dataset_dir: a split by patient needs two; name the "
+            "volumes of training and validation in a datalist *.json to do without"
+        )
+    order = np.random.default_rng(seed).permutation(patients)
+    train = set(order[: min(max(round(share * len(order)), 1), len(order) - 1)])
+    return {
+        "train": [item for item in items if item["patient"] in train],
+        "validation": [item for item in items if item["patient"] not in train],
+    }
+
+
+def _from_folders(root: Path) -> list[Item]:
+    for first, second in FOLDERS:
+        if images := folder_in(root, first):
+            if (labels := folder_in(root, second)) is None:
+                raise InputError(f"{images} has no {second}/ beside it: put the labels there")
+            return _paired(volumes_in(images), volumes_in(labels), root)
+    files = [path for path in files_below(root) if ends_with(path, ENDINGS)]
+    numbered = [path for path in files if path.name.endswith("_0000" + ending_of(path))]
+    if numbered:
+        others = [path for path in files if path not in numbered]
+        return _paired(by_case(numbered), by_case(others, apart=False), root)
+    cases = {case: path for case, path in volumes_in(root).items() if path.parent != root}
+    beside = {case: truth_beside(path) for case, path in cases.items()}
+    return _paired(cases, {case: path for case, path in beside.items() if path}, root)
+
+
+def _paired(images: dict[str, Path], labels: dict[str, Path], root: Path) -> list[Item]:
+    if not images:
+        raise InputError(f"dataset_dir={str(root)!r} holds no volumes: expected {_LAYOUTS}")
+    for what, other, having, lacking in (
+        ("image", "label", images, labels),
+        ("label", "image", labels, images),
+    ):
+        if lone := sorted(having.keys() - lacking.keys()):
+            raise InputError(
+                f"{having[lone[0]]}: {what} without {other} ({len(lone)} such): add the {other} "
+                f"of the same name, or move the {what} away"
+            )
+    return [{"image": str(images[c]), "label": str(labels[c]), "case": c} for c in sorted(images)]
+
+
+def _from_datalist(path: Path) -> dict[str, list[Item]]:
+    content = read_datalist(path)
+    found = {"train": content["training"], "validation": content["validation"]}
+    if not any("label" in item for item in found["validation"]):
+        found["validation"] = []
+    for item in found["train"] + found["validation"]:
+        for key in ("image", "label"):
+            if key not in item:
+                raise InputError(f"{path}: the entry {item} has no {key!r}: add its path")
+            if not Path(item[key]).exists():
+                raise InputError(f"{path}: {key} {item[key]} does not exist: correct its path")
+    if not found["train"]:
+        raise InputError(f"{path} lists no training volumes: fill its list 'training'")
+    return found

@@ -1,0 +1,256 @@
+"""From prompts on a few slices to a whole organ: each slice is asked with its neighbour's mask.
+
+A slice's prompt is what was found on its neighbour, as a box with a margin and as a mask prompt.
+scripts/propagation.py measures what a rule and its numbers are worth.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from samparser_monai.volumes.appearance import Appearance
+from samparser_monai.errors import InputError, at_least
+from samparser_monai.volumes.chains import box_of, met, picture, stability
+from samparser_monai.volumes.targets import Seed, Target
+from samparser_monai.volumes.session import Mask, VolumeSession
+
+
+class Propagation:
+    """Spread a target over the slices between and around its prompts.
+
+    From each prompted slice a chain of masks runs up and one runs down. Between two of them the
+    two chains that meet are averaged, the nearer one weighs more. Beyond the last one, a chain
+    ends with the span of a 3-D box; or, where there is none, when the mask has become small, when
+    it changes abruptly, or when the network thinks little of it. A 3-D box without a prompt on a
+    slice starts on the slice whose mask is surest. What looks unlike the organ on those slices is
+    cut from every mask. At the end each slice is asked once more, with the mean of what it and
+    its neighbours show.
+
+    Args:
+        margin: by which a neighbour's box is widened, as a share of its sides.
+        slope: how far a surface may move sideways from slice to slice, in slice distances.
+        starts: how many slices of a 3-D box are tried as its start.
+        rounds: how often the slices are asked once more.
+        evidence: weight of the intensities' evidence against a mask; 0 leaves masks as they are.
+        least_iou: a chain ends below this share of its first predicted IoU,
+        least_iou_several: or, where several slices have boxes, below this one,
+        least_dice: or this overlap (Dice) with the slice before,
+        most_growth: or when the area grows to more than this multiple,
+        least_area: or falls below this many low-resolution pixels.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.03,
+        slope: float = 2.0,
+        starts: int = 12,
+        rounds: int = 1,
+        evidence: float = 1.5,
+        least_iou: float = 0.72,
+        least_iou_several: float = 0.8,
+        least_dice: float = 0.5,
+        most_growth: float = 1.6,
+        least_area: int = 12,
+    ) -> None:
+        if not 0 <= margin < 1:
+            raise InputError(f"margin={margin} must be from 0 to 1")
+        at_least(1, starts=starts)
+        at_least(0, rounds=rounds)
+        at_least(0.0, evidence=evidence)
+        self.margin, self.slope, self.starts, self.rounds = margin, slope, starts, rounds
+        self.evidence = evidence
+        self.least_area = least_area
+        self.least_iou, self.least_iou_several = least_iou, least_iou_several
+        self.least_dice, self.most_growth = least_dice, most_growth
+
+    def __call__(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
+        """Return the masks of a target by slice of the session's view."""
+        seeds = target.first_seeds()
+        starts = {k: session.ask(k, target.label, seed) for k, seed in seeds.items()}
+        if not starts:
+            starts = self.start(session, target)
+        looks = self.appearance(session, starts)
+        starts = {k: self.cut(session, looks, k, mask) for k, mask in starts.items()}
+        found = self.spread(session, target, looks, starts)
+        return self.corrected(session, target, looks, found)
+
+    def spread(
+        self, session: VolumeSession, target: Target, looks: Appearance, starts: dict[int, Mask]
+    ) -> dict[int, Mask]:
+        """Return the masks that follow from those of some slices, and these."""
+        first, last = target.span or (0, session.depth - 1)
+        found, seeded = dict(starts), sorted(starts)
+        ends = [first - 1, *seeded, last + 1]
+        for n, k in enumerate(seeded, start=1):
+            for slices in (range(k - 1, ends[n - 1], -1), range(k + 1, ends[n + 1])):
+                sure = target.span is not None or slices.stop in seeded
+                for j, mask in self.chain(session, target, looks, starts[k], slices, sure):
+                    found[j] = mask if j not in found else met(found[j], mask, slices, j)
+        for _ in range(self.rounds):
+            found = {
+                k: mask if k in starts else self.again(session, target, looks, found, k)
+                for k, mask in found.items()
+            }
+        return found
+
+    def corrected(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        found: dict[int, Mask],
+    ) -> dict[int, Mask]:
+        """Return masks after the clicks on them; one that says what was found changes nothing."""
+        found = dict(found)
+        for k, seed in sorted(target.seeds.items()):
+            if seed.points is None or session.agrees(found.get(k), seed.points):
+                continue
+            near = min(found, key=lambda n: abs(n - k), default=None)
+            if near is not None and (near == k or seed.starts):
+                found[k] = self.correct(session, target, looks, k, found[near], seed)
+        return found
+
+    def correct(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        k: int,
+        mask: Mask,
+        seed: Seed,
+    ) -> Mask:
+        """Return the mask of slice ``k`` after the clicks of a seed that contradict ``mask``.
+
+        The network is asked by the mask's box and the clicks, with and without the mask. Of the
+        mean, cut by what the organ looks like and uncut, and each answer, the first one that says
+        what the clicks say is taken.
+        """
+        assert seed.points is not None
+        asked = self.seed(session, target, mask, k) or Seed()
+        box = asked.box if seed.box is None else seed.box
+        if box is not None:
+            shown = seed.points[seed.points[:, 2] > 0, :2]
+            low, high = (torch.cat([corner[None], shown]) for corner in (box[:2], box[2:]))
+            box = torch.cat([low.amin(0), high.amax(0)])
+        asked = Seed(box, seed.points)
+        one, other = (session.ask(k, mask.label, asked, given) for given in (mask.logits, None))
+        mean = Mask(mask.label, (one.logits + other.logits) / 2, (one.iou + other.iou) / 2)
+        tried = [self.cut(session, looks, k, mean), mean, one, other]
+        return next((m for m in tried if session.agrees(m, seed.points)), tried[0])
+
+    def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
+        """Return the mask of the slice, of several, whose mask is surest in the 3-D box.
+
+        Sure is one of a high predicted IoU, and of a high stability: it stays the same when
+        logits are cut at -1 or at 1. A mask that fills a box far too large has neither.
+        """
+        assert target.span is not None
+        assert target.box is not None
+        whole, (first, last) = target.box, target.span
+        tried = torch.linspace(first, last, self.starts + 2)[1:-1].round().int().unique().tolist()
+        found = {k: session.ask(k, target.label, Seed(whole)) for k in tried}
+        best = max(tried, key=lambda k: found[k].iou * stability(found[k].logits))
+        return {best: found[best]}
+
+    def appearance(self, session: VolumeSession, found: dict[int, Mask]) -> Appearance:
+        """Return what the organ of masks, by slice, looks like."""
+        pictures = [picture(session, k, mask) for k, mask in found.items()]
+        return Appearance(pictures, [mask.logits for mask in found.values()], self.evidence)
+
+    def cut(self, session: VolumeSession, looks: Appearance, k: int, mask: Mask) -> Mask:
+        """Return a mask on slice ``k`` without what looks unlike the organ."""
+        return replace(mask, logits=looks.cut(picture(session, k, mask), mask.logits))
+
+    def again(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        found: dict[int, Mask],
+        k: int,
+    ) -> Mask:
+        """Return the mask of slice ``k`` after the mean of what it and its neighbours show."""
+        near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
+        mean = replace(found[k], logits=torch.stack(near).mean(0))
+        seed = self.seed(session, target, mean, k)
+        return found[k] if seed is None else self.follow(session, looks, k, mean, seed)
+
+    def chain(
+        self,
+        session: VolumeSession,
+        target: Target,
+        looks: Appearance,
+        mask: Mask,
+        slices: Sequence[int],
+        sure: bool,
+    ) -> Iterator[tuple[int, Mask]]:
+        """Follow a mask from slice to slice while it can be.
+
+        Args:
+            session: of the volume.
+            target: whose box on a slice, where it is known, no prompt leaves.
+            looks: of the organ.
+            mask: on the slice before the first.
+            slices: in their order.
+            sure: the object is on all of them: only what has become too small ends the chain.
+        """
+        first = mask.iou
+        for k in slices:
+            seed = self.seed(session, target, mask, k)
+            if seed is None:
+                return
+            new = self.follow(session, looks, k, mask, seed)
+            now, before = new.logits > 0, mask.logits > 0
+            if now.sum() < self.least_area:
+                return
+            several = target.limit(k) is not None
+            least = first * (self.least_iou_several if several else self.least_iou)
+            if not sure and (new.iou < least or self.lost(now, before)):
+                return
+            yield k, new
+            mask = new
+
+    def seed(self, session: VolumeSession, target: Target, mask: Mask, k: int) -> Seed | None:
+        """Return the widened box of a mask, inside the target's on slice ``k``; None if empty."""
+        box, limit = box_of(session, mask), target.limit(k)
+        if box is None:
+            return None
+        box = self.widened(box)
+        if limit is not None:
+            limit = limit if target.box is not None else self.widened(limit)
+            box = torch.cat([torch.maximum(box[:2], limit[:2]), torch.minimum(box[2:], limit[2:])])
+        return Seed(box)
+
+    def widened(self, box: Tensor) -> Tensor:
+        """Return a box with the margin about it."""
+        return box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
+
+    def follow(
+        self, session: VolumeSession, looks: Appearance, k: int, mask: Mask, seed: Seed
+    ) -> Mask:
+        """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
+
+        Asked with the neighbour's mask, the network tends to say too much, without it too little:
+        the two are averaged. What is farther from the neighbour's mask than an organ's surface
+        can lead is cut off, and what looks unlike the organ.
+        """
+        one = session.ask(k, mask.label, seed, mask.logits)
+        other = session.ask(k, mask.label, seed)
+        logits = (one.logits + other.logits) / 2
+        x, y, step = np.linalg.norm(np.asarray(session.view.affine)[:3, :3], axis=0)
+        pixel = max(x * session.size[1], y * session.size[0]) / len(logits)  # mm, low resolution
+        reach = max(1, round(self.slope * step / pixel))
+        near = F.max_pool2d((mask.logits > 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
+        logits = torch.where(near, logits, logits.clamp(max=-1))
+        found = Mask(mask.label, logits, (one.iou + other.iou) / 2)
+        return self.cut(session, looks, k, found)
+
+    def lost(self, now: Tensor, before: Tensor) -> bool:
+        """Tell whether a mask is no longer the object that it was on the slice before."""
+        shared = 2 * (now & before).sum() / (now.sum() + before.sum())
+        grown = now.sum() > self.most_growth * before.sum()
+        return bool(shared < self.least_dice or grown)

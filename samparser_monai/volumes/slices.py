@@ -1,0 +1,154 @@
+"""Volumes as slices: each volume is checked and cut once, its slices kept compressed on disk."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import Dataset
+from monai.transforms import Compose
+from tqdm.contrib.concurrent import thread_map
+
+from samparser_monai.volumes.organs import Labels, organ_values
+from samparser_monai.volumes.reading import check_hounsfield, read_pair
+from samparser_monai.errors import InputError, at_least, writable
+from samparser_monai.files import files_below
+from samparser_monai.geometry.frames import instances_of
+
+Item = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+class SliceDataset(Dataset):
+    """The axial slices that show an organ, of volumes given by ``data``.
+
+    Args:
+        data: items {image, label, case?} of volumes.
+        transform: applied to slice items {slices, case, slice}.
+        labels: organ -> its value, or values, in the label volumes; other values are ignored.
+        cache_dir: where the slices are kept, keyed by the files and the labels.
+        min_area: components smaller than this many pixels of the source are no instances.
+        min_volume: organs of fewer voxels are dropped from a case.
+        window: lowest and highest intensity that will be seen; see check_hounsfield.
+
+    Raises:
+        InputError: a volume that cannot be used, see read_pair; no slice is left.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Item],
+        transform: Sequence[Callable] | Callable | None = None,
+        *,
+        labels: Labels,
+        cache_dir: str | Path,
+        min_area: int = 100,
+        min_volume: int = 1000,
+        window: Sequence[float] | None = None,
+    ) -> None:
+        at_least(0, min_area=min_area, min_volume=min_volume)
+        organ_values(labels)
+        folder = writable("cache_dir", cache_dir) / "slices"
+        folder.mkdir(exist_ok=True)
+        cut = thread_map(
+            lambda item: cut_volume(item, labels, folder),
+            data,
+            max_workers=min(4, os.cpu_count() or 1),
+            desc="volumes",
+            leave=False,
+        )
+        indices = [(case, json.loads((case / "index.json").read_text())) for case in cut]
+        for (_, index), item in zip(indices, data, strict=True):
+            if window is not None:
+                low, high = index["range"]
+                check_hounsfield(low, high, window, str(item["image"]))
+        super().__init__(
+            [i for case, index in indices for i in _slices_of(case, index, min_area, min_volume)],
+            transform if callable(transform) or transform is None else Compose(transform),
+        )
+        if not self.data:
+            raise InputError(
+                f"no slice of {len(data)} volumes shows an organ of labels={dict(labels)} with "
+                f"min_area={min_area} and min_volume={min_volume}: compare them with the files"
+            )
+        shown = {organ for item in self.data for organ in item["organs"]}
+        if absent := [organ for organ in labels if organ not in shown]:
+            log.warning("labels: %s does not occur in the %d volumes", ", ".join(absent), len(data))
+
+
+def _slices_of(folder: Path, index: Item, min_area: int, min_volume: int) -> list[Item]:
+    kept = {organ for organ, volume in index["volumes"].items() if volume >= min_volume}
+    return [
+        {
+            "slices": str(folder / f"{number}.npz"),
+            "case": index["case"],
+            "slice": int(number),
+            "organs": sorted(kept),
+        }
+        for number, areas in index["areas"].items()
+        if any(organ in kept and area >= min_area for organ, area in areas)
+    ]
+
+
+def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
+    """Cut one labelled volume into compressed slices, once, and return the folder they are in.
+
+    A slice file holds ``image`` (HxW, the file's own numbers) and ``label`` (HxW, the organ's
+    place in ``labels``, from 1); the rows run to the back and the columns to the patient's left,
+    as a radiologist sees it. Slices without any organ are left out.
+    """
+    target = folder / _key(item, labels)
+    if target.exists():
+        return target
+    image, label = read_pair(item["image"], item["label"], labels)
+    organs = _organs_of(label, labels)
+    case = item.get("case", Path(item["image"]).name)
+    index: dict[str, Any] = {"case": case, "areas": {}, "volumes": {}}
+    index["range"] = [float(image.min()), float(image.max())]
+    names = list(labels)
+    for place, name in enumerate(names, start=1):
+        index["volumes"][name] = int((organs == place).sum())
+    if not any(index["volumes"].values()):
+        raise InputError(
+            f"{item['label']} shows none of labels={dict(labels)}: its values are "
+            f"{np.unique(label)[:20].tolist()}; give the right ones by --labels"
+        )
+    temporary = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        for k in np.flatnonzero(organs.any((0, 1))):
+            picture, truth = image[:, :, k].T, organs[:, :, k].T
+            values, masks = instances_of(truth, min_area=1)
+            index["areas"][str(k)] = [
+                (names[v - 1], int(m.sum())) for v, m in zip(values, masks, strict=True)
+            ]
+            np.savez_compressed(temporary / f"{k}.npz", image=picture, label=truth)
+        (temporary / "index.json").write_text(json.dumps(index))
+        os.replace(temporary, target)
+    except OSError:
+        if not target.exists():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _organs_of(label: np.ndarray, labels: Labels) -> np.ndarray:
+    organs = np.zeros(label.shape, dtype=np.uint8)
+    for place, values in enumerate(organ_values(labels).values(), start=1):
+        organs[np.isin(label, values)] = place
+    return organs
+
+
+def _key(item: Item, labels: Labels) -> str:
+    parts: list[Any] = [2, item.get("case"), labels]  # 2: what a folder of slices holds
+    for path in (Path(item["image"]), Path(item["label"])):
+        for file in files_below(path) if path.is_dir() else [path]:
+            state = file.stat()
+            parts.append([str(file.resolve()), state.st_size, state.st_mtime_ns])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

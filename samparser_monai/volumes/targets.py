@@ -1,0 +1,314 @@
+"""What prompts ask for: a target to each object of an organ, in the pixels of the model."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+from torch import Tensor
+
+from samparser_monai.volumes.organs import Labels, organ_values
+from samparser_monai.volumes.reading import disagreeing_forms, read_labels_like
+from samparser_monai.errors import InputError
+from samparser_monai.geometry.frames import boxes_of, frame_scale, instances_of
+
+Prompt = Mapping[str, Any]
+Click = tuple[str, int, Tensor]
+"""The organ, the slice, and x, y (pixels of the model's input) and 1 or 0 (3,) of a point."""
+
+
+@dataclass
+class Seed:
+    """A prompt on one slice: a box (4,), XYXY; points Px3, x, y and 1 or 0; or both."""
+
+    box: Tensor | None = None
+    points: Tensor | None = None
+
+    @property
+    def starts(self) -> bool:
+        """Whether it shows an object: background points alone show what is none."""
+        return self.box is not None or bool(self.points is not None and self.points[:, 2].any())
+
+
+@dataclass
+class Target:
+    """One object of an organ.
+
+    Attributes:
+        label: the organ.
+        seeds: slice -> its prompt.
+        span: first and last slice of the object, where they are known.
+        box: XYXY (4,), what it covers at most on any slice, where that is known.
+        complete: every slice of the object has a seed.
+    """
+
+    label: str
+    seeds: dict[int, Seed] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
+    box: Tensor | None = None
+    complete: bool = False
+
+    def box_near(self, k: int) -> Tensor | None:
+        """Return the box of the object, or its seed's on the slice nearest to ``k``."""
+        boxed = [n for n, seed in self.seeds.items() if seed.box is not None]
+        if self.box is not None or not boxed:
+            return self.box
+        return self.seeds[min(boxed, key=lambda n: abs(n - k))].box
+
+    def limit(self, k: int) -> Tensor | None:
+        """Return what the object covers at most on slice ``k``; None where that is not known.
+
+        Between two boxed slices it is the box between theirs, beyond the last one that one's own.
+        """
+        boxed = {n: seed.box for n, seed in sorted(self.seeds.items()) if seed.box is not None}
+        if self.box is not None or len(boxed) < 2:
+            return self.box
+        sides = torch.stack(list(boxed.values())).numpy().T
+        return torch.tensor([np.interp(k, list(boxed), side) for side in sides]).float()
+
+    def on_its_slices(self) -> dict[int, Seed]:
+        """Return its box on each slice of its span, and its seeds, beside that box.
+
+        Background points alone ask for nothing.
+        """
+        span = range(self.span[0], self.span[1] + 1) if self.span else range(0)
+        found = {k: Seed(self.box) for k in span}
+        for k, seed in self.seeds.items():
+            whole = self.box if k in span else None
+            found[k] = Seed(whole if seed.box is None else seed.box, seed.points)
+        return {k: seed for k, seed in found.items() if seed.starts}
+
+    def first_seeds(self) -> dict[int, Seed]:
+        """Return the seeds that show the object without another's help.
+
+        Where there are boxes these do; points then correct what was made of them.
+        """
+        boxed = {k: seed for k, seed in self.seeds.items() if seed.box is not None}
+        if boxed or self.box is not None:
+            return boxed
+        return {k: seed for k, seed in self.seeds.items() if seed.starts}
+
+    def distance(self, k: int, point: Tensor) -> tuple[float, int]:
+        """Return how far a point on slice ``k`` lies from the object, in pixels and in slices."""
+        box = self.box_near(k)
+        if box is None:
+            shown = torch.cat([s.points for s in self.seeds.values() if s.points is not None])
+            beyond = (shown[:, :2] - point[:2]).norm(dim=1).min()
+        else:
+            beyond = torch.maximum(box[:2] - point[:2], point[:2] - box[2:]).clamp(min=0).norm()
+        shown_on = range(self.span[0], self.span[1] + 1) if self.span else list(self.seeds)
+        return float(beyond), min(abs(n - k) for n in shown_on)
+
+
+class TargetReader:
+    """Turn prompts, in whichever frame they were written, into targets on a volume's slices.
+
+    Args:
+        volume: 1xXxYxZ as it was read; its voxels are the frame ``voxel``.
+        view: the same, 1xCxRxS, with the columns, rows and slices of the pictures as its axes.
+        labels: organ -> its value, or values, in coarse masks.
+        image_size: side of the model's input.
+    """
+
+    def __init__(
+        self, volume: MetaTensor, view: MetaTensor, labels: Labels, image_size: int
+    ) -> None:
+        self.volume, self.view, self.labels = volume, view, organ_values(labels)
+        self.warnings: list[str] = []  # about prompts that were taken nevertheless
+        self.scale, _ = frame_scale((view.shape[2], view.shape[1]), image_size)
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[Target]:
+        """Return what the prompts of a volume ask for.
+
+        Boxes of one organ on different slices that overlap are one object, and so are a 3-D box
+        and the boxes in it; two boxes on one slice are two objects. A foreground point belongs to
+        the object whose box it lies in, or is an object of its own; a background point belongs to
+        the nearest object.
+
+        Raises:
+            InputError: a prompt leaves the volume; a mask lies on another grid, is no label volume
+                or shows no organ; background points of an organ that nothing else asks for; points
+                that contradict each other.
+        """
+        self.warnings = []
+        found: list[Target] = []
+        for prompt in sorted(prompts, key=self._order):
+            if "mask" in prompt:
+                found += self._of_mask(prompt)
+            elif "box" in prompt:
+                self._add_box(found, prompt)
+        self._add_points(found, [prompt for prompt in prompts if "points" in prompt])
+        return found
+
+    def _order(self, prompt: Prompt) -> int:
+        """Return the sort key by which boxes of several slices come before those of one."""
+        if "box" not in prompt:
+            return 0
+        low, high = self.voxel_box(prompt)
+        return int(low[2] == high[2])
+
+    def voxel_box(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """Return the corners of a box in voxels of the view, both included."""
+        box = list(prompt["box"])
+        if "slice" in prompt:
+            box = [*box[:2], prompt["slice"], *box[2:], prompt["slice"]]
+        voxels = np.sort(self._voxels(prompt, "box", box), axis=0)
+        return voxels[0].tolist(), voxels[1].tolist()
+
+    def _voxels(self, prompt: Prompt, key: str, positions: Any) -> np.ndarray:
+        """Return positions (N, 3) of a prompt in voxels of the view."""
+        given = np.asarray(positions, dtype=float).reshape(-1, 3)
+        frame = prompt.get("frame", "voxel")
+        if frame == "voxel":
+            to_world = np.asarray(self.volume.affine, dtype=float)
+        else:  # MONAI's affines lead to RAS
+            path = self.volume.meta["filename_or_obj"]
+            if told := disagreeing_forms(path):
+                raise InputError(
+                    f"{path}: {key} in mm (frame {frame!r}) may mean another place: {told}; give "
+                    "voxels, or correct its header"
+                )
+            to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
+        moved = np.linalg.inv(np.asarray(self.view.affine, dtype=float)) @ to_world
+        voxels = np.rint(np.c_[given, np.ones(len(given))] @ moved.T)[:, :3].astype(int)
+        if (voxels < 0).any() or (voxels >= self.view.shape[1:]).any():
+            raise InputError(
+                f"{self.volume.meta['filename_or_obj']}: {key}={prompt[key]} of "
+                f"{prompt['label']!r} in frame {frame!r} leaves the volume of shape "
+                f"{tuple(self.volume.shape[1:])}: {self._hint(given, frame)}"
+            )
+        return voxels
+
+    def _hint(self, given: np.ndarray, frame: str) -> str:
+        """Say which other frame the positions fit."""
+        to_voxels = np.linalg.inv(np.asarray(self.volume.affine, dtype=float))
+        frames = {
+            "voxel": np.eye(4),
+            "RAS": to_voxels,
+            "LPS": to_voxels @ np.diag([-1.0, -1.0, 1.0, 1.0]),
+        }
+        for name, matrix in frames.items():
+            voxels = np.rint((np.c_[given, np.ones(len(given))] @ matrix.T)[:, :3])
+            if name != frame and (voxels >= 0).all() and (voxels < self.volume.shape[1:]).all():
+                kind = "voxels" if name == "voxel" else "world coordinates"
+                return f'looks like {kind}: add "frame": "{name}", or correct it'
+        return "correct it, or its frame"
+
+    def _add_box(self, found: list[Target], prompt: Prompt) -> None:
+        low, high = self.voxel_box(prompt)
+        if low[0] == high[0] or low[1] == high[1]:
+            raise InputError(
+                f"{self.volume.meta['filename_or_obj']}: box={prompt['box']} of "
+                f"{prompt['label']!r} lies across the slices: choose the plane of the slices by "
+                "--plane axial, coronal or sagittal, or widen the box"
+            )
+        box = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32) * self.scale
+        if low[2] < high[2]:
+            found.append(Target(prompt["label"], span=(low[2], high[2]), box=box))
+            return
+        k = low[2]
+        free = [t for t in _of_label(found, prompt) if k not in t.seeds]
+        shares = [_overlap(t.box_near(k), box) for t in free]
+        if max(shares, default=0) > 0:
+            target = free[int(np.argmax(shares))]
+        else:
+            found.append(target := Target(prompt["label"]))
+        target.seeds[k] = Seed(box)
+
+    def _add_points(self, found: list[Target], prompts: Sequence[Prompt]) -> None:
+        """Give the points to their objects, those of the foreground first."""
+        clicks = [click for prompt in prompts for click in self._clicks(prompt)]
+        self._check_clicks(clicks)
+        for label, k, point in sorted(clicks, key=lambda click: -click[2][2]):
+            own = [t for t in found if t.label == label]
+            free = [t for t in own if k in t.seeds or not t.complete]
+            if point[2]:
+                free = [t for t in free if t.box_near(k) is None or not t.distance(k, point)[0]]
+            elif not own:
+                raise InputError(
+                    f"{self.volume.meta['filename_or_obj']}: {label!r} has background points only: "
+                    "add a box, or a point in the organ"
+                )
+            target = min(free, key=lambda t: t.distance(k, point), default=None)
+            if target is None:
+                found.append(target := Target(label))
+            if target.span and point[2]:
+                target.span = min(target.span[0], k), max(target.span[1], k)
+            seed = target.seeds.setdefault(k, Seed())
+            old = torch.empty(0, 3) if seed.points is None else seed.points
+            seed.points = torch.cat([old, point[None]])
+
+    def _clicks(self, prompt: Prompt) -> list[Click]:
+        kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
+        voxels = self._voxels(prompt, "points", prompt["points"])
+        points = torch.tensor(np.c_[voxels[:, :2], kinds], dtype=torch.float32)
+        points[:, :2] *= self.scale[:2]
+        return [(prompt["label"], k, p) for k, p in zip(voxels[:, 2].tolist(), points, strict=True)]
+
+    def _check_clicks(self, clicks: Sequence[Click]) -> None:
+        """Raise an InputError where a voxel would have to be two things at once."""
+        said: dict[tuple[float, ...], set[tuple[str, float]]] = defaultdict(set)
+        for label, k, point in clicks:
+            x, y, kind = point.tolist()
+            said[k, x, y].add((label, kind))
+        for here in said.values():
+            inside = sorted(label for label, kind in here if kind)
+            if len(inside) > 1 or any((label, 0.0) in here for label in inside):
+                raise InputError(
+                    f"{self.volume.meta['filename_or_obj']}: two points on one voxel contradict "
+                    f"each other, one of them is of {inside[0]!r}: take one away"
+                )
+
+    def _of_mask(self, prompt: Prompt) -> list[Target]:
+        mask = read_labels_like(self.volume, prompt["mask"])
+        values = Orientation(axcodes_of(self.view), labels=None)(mask).numpy()[0]
+        self._check_values(prompt, set(np.unique(values).tolist()) - {0})
+        found = []
+        for name, known in self.labels.items():
+            if prompt.get("label", name) != name:
+                continue
+            organ = np.isin(values, known)
+            for k in np.flatnonzero(organ.any((0, 1))).tolist():
+                _, masks = instances_of(organ[:, :, k].T, min_area=1)
+                for box in torch.from_numpy(boxes_of(masks)) * self.scale:
+                    found.append(Target(name, {k: Seed(box)}, complete=True))
+        return found
+
+    def _check_values(self, prompt: Prompt, values: set[int]) -> None:
+        """Raise an InputError where a mask asks for nothing; note what it has that is not asked."""
+        known = {name: v for name, v in self.labels.items() if prompt.get("label", name) == name}
+        wanted = {value for those in known.values() for value in those}
+        shown = ", ".join(map(str, sorted(values))) or "0 alone"
+        if not values & wanted:
+            raise InputError(
+                f"{prompt['mask']} shows none of the organs asked for: its values are {shown}, "
+                f"those of labels are {known}; give the values that it has by --labels"
+            )
+        if other := values - {v for those in self.labels.values() for v in those}:
+            self.warnings.append(
+                f"{prompt['mask']} has values that labels do not name, they are not asked for: "
+                + ", ".join(map(str, sorted(other)))
+            )
+
+
+def axcodes_of(volume: MetaTensor) -> str:
+    """Return where the axes of a volume run to, as in ``LPS``."""
+    return "".join(nib.aff2axcodes(np.asarray(volume.affine, dtype=float)))
+
+
+def _of_label(found: Sequence[Target], prompt: Prompt) -> list[Target]:
+    return [t for t in found if t.label == prompt["label"] and not t.complete]
+
+
+def _overlap(box: Tensor | None, other: Tensor) -> float:
+    """Return the area (pixels) that two boxes share; a point (x, y, ...) is a box of one pixel."""
+    if box is None:
+        return 0.0
+    other = other if len(other) == 4 else other[[0, 1, 0, 1]]
+    sides = torch.minimum(box[2:], other[2:]) - torch.maximum(box[:2], other[:2]) + 1
+    return float(sides.clamp(min=0).prod())
