@@ -163,3 +163,9 @@ def keep_checkpoint(checkpoint: str | Path | None, ckpt_dir: str | Path) -> None
             f"checkpoint={str(checkpoint)!r} would be replaced by what the training writes to "
             f"ckpt_dir={str(ckpt_dir)!r}: name another ckpt_dir"
         )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file under a temporary name, then rename it."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n")

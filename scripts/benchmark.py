@@ -21,8 +21,7 @@ from benchmarks.swap import swap
 from benchmarks.timing import DEVICE
 from benchmarks.training import training
 
-from samparser_monai.files import read_json
-from samparser_monai.training.report import write_json
+from samparser_monai.files import read_json, write_json
 
 KINDS = {f.__name__: f for f in (training, inference, encoder, scaling, swap)}
 

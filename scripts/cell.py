@@ -27,8 +27,7 @@ from run import command, options_of
 
 import samparser_monai
 from samparser_monai.errors import root_cause
-from samparser_monai.files import read_json
-from samparser_monai.training.report import write_json
+from samparser_monai.files import read_json, write_json
 from samparser_monai.sam.checkpoints import WEIGHTS
 
 PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")

@@ -44,8 +44,7 @@ from run import ENVIRONMENT, command
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
-from samparser_monai.files import read_json
-from samparser_monai.training.report import write_json
+from samparser_monai.files import read_json, write_json
 from samparser_monai.training.resuming import differences, states_of
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
@@ -154,7 +153,9 @@ def run_grid(
     """
     os.environ |= ENVIRONMENT
     context = get_context("forkserver")
-    context.set_forkserver_preload(["cell", "samparser_monai.data", "samparser_monai.methods"])
+    context.set_forkserver_preload(
+        ["cell", *(f"samparser_monai.{s}" for s in ("pictures", "volumes", "methods"))]
+    )
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # SAM as published comes first: the others are measured against it
     waiting = sorted(missing, key=lambda cell: cell["method"] != "zero_shot")

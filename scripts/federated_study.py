@@ -18,7 +18,7 @@ from federated_sites import SCANNERS, make_site
 
 from samparser_monai.federated.site import Site
 from samparser_monai.federated.updates import average
-from samparser_monai.training.report import write_json
+from samparser_monai.files import write_json
 
 SITES = [name for name in SCANNERS if name != "unseen"]
 MOST_CASES = 1000

@@ -7,10 +7,10 @@ NAME is a backbone (mobile_sam, lite_medsam, vit_b, vit_l, vit_h) or demonstrati
 
 import sys
 
-from samparser_monai.volumes.demonstration import fetch_demonstration
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.fetch import fetch
 from samparser_monai.sam.checkpoints import WEIGHTS
+from samparser_monai.volumes.demonstration import fetch_demonstration
 
 
 def main(names: list[str]) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from samparser_monai.volumes.layouts import volumes_in
 from samparser_monai.volumes.demonstration import demonstration_dir
+from samparser_monai.volumes.layouts import volumes_in
 from samparser_monai.volumes.reading import read_volume
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from monai.bundle import ConfigParser
 
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import fetch
-from samparser_monai.training.handlers import ModelLoader
 from samparser_monai.sam.backbones import BACKBONES
 from samparser_monai.sam.checkpoints import WEIGHTS
+from samparser_monai.training.handlers import ModelLoader
 
 ROOT = Path(__file__).parent.parent
 NAME = "samparser_ct_abdomen_segmentation"

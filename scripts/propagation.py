@@ -21,18 +21,17 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from samparser_monai import methods
-from samparser_monai.volumes.cases import list_volumes
-from samparser_monai.training.transforms import Windowd
-from samparser_monai.volumes.reading import read_volume
 from samparser_monai.errors import InputError
-from samparser_monai.training.features import FeatureCache, prefix_hash
 from samparser_monai.fetch import cache_dir
-from samparser_monai.files import keep_apart, read_json
-from samparser_monai.volumes.propagation import Propagation
-from samparser_monai.training.report import write_json
-from samparser_monai.training.resuming import differences
+from samparser_monai.files import keep_apart, read_json, write_json
 from samparser_monai.sam import SamNetwork, backbone_named, build
+from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.training.resuming import differences
+from samparser_monai.volumes.cases import list_volumes
+from samparser_monai.volumes.propagation import Propagation
+from samparser_monai.volumes.reading import read_volume
 from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.transforms import Windowd
 
 LABELS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
 WINDOW = (-160.0, 240.0)

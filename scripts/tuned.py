@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 from samparser_monai.errors import InputError, writable
-from samparser_monai.export import export_onnx, export_transformers
-from samparser_monai.tuned.merge import added_names, merge, merged_weights, write_weights
 from samparser_monai.sam import build
-from samparser_monai.tuned.spectrum_report import write_spectrum_report
+from samparser_monai.tuned.merge import added_names, merge, merged_weights, write_weights
+from samparser_monai.tuned.onnx import export_onnx
 from samparser_monai.tuned.part import open_tuned, read_tuned, save_tuned
+from samparser_monai.tuned.spectrum_report import write_spectrum_report
+from samparser_monai.tuned.transformers import export_transformers
 from samparser_monai.tuned.unmerge import unmerge
 
 

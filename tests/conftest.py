@@ -107,7 +107,12 @@ def started(target: Callable, *arguments: object, **options: object) -> BaseProc
     """Run a function in a process of its own, forked from one that has imported everything."""
     context = get_context("forkserver")
     context.set_forkserver_preload(
-        ["monai.bundle", "samparser_monai.training.report", "samparser_monai.data"]
+        [
+            "monai.bundle",
+            "samparser_monai.training.report",
+            "samparser_monai.pictures",
+            "samparser_monai.volumes",
+        ]
     )
     process = context.Process(target=target, args=arguments, kwargs=options)
     process.start()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from conftest import workflow
 
-from samparser_monai.volumes.appearance import Appearance, around
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.appearance import Appearance, around
 from samparser_monai.volumes.propagation import Propagation
 
 ORGAN, MUSCLE, FAT = 130.0, 95.0, 50.0

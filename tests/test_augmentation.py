@@ -10,7 +10,7 @@ from layouts import LAYOUTS, make_voc
 from monai.transforms import RandFlipd, RandRotate90d, RandRotated, RandScaleIntensityd
 from pycocotools import mask as coco
 
-from samparser_monai.data import voc_items
+from samparser_monai.pictures import voc_items
 from samparser_monai.pictures.transforms import Annotationsd, LoadPictured
 from samparser_monai.training.transforms import RandAugmentd
 

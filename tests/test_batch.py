@@ -17,14 +17,14 @@ from monai.transforms import Compose
 from test_inference import Echo
 
 from samparser_monai import methods
-from samparser_monai.volumes.batch import CaseDataset
 from samparser_monai.errors import InputError, root_cause, told
 from samparser_monai.files import DiskFull, replacing
+from samparser_monai.metrics.surfaces import OrganScores
+from samparser_monai.sam import build
+from samparser_monai.volumes.batch import CaseDataset
 from samparser_monai.volumes.prompts import COLUMNS as PROMPT_COLUMNS
 from samparser_monai.volumes.prompts import read_prompts
 from samparser_monai.volumes.propagation import Propagation
-from samparser_monai.sam import build
-from samparser_monai.metrics.surfaces import OrganScores
 
 BOX = {"label": "liver", "box": [5, 10, 0, 24, 33, 5]}
 

@@ -11,12 +11,12 @@ import pytest
 import SimpleITK as sitk
 from conftest import AFFINES, LABELS, ct, save_volume
 
-from samparser_monai.data import abdomen_ct_items
+from samparser_monai.errors import InputError
+from samparser_monai.volumes import abdomen_ct_items
 from samparser_monai.volumes.cases import list_volumes
 from samparser_monai.volumes.label_names import check_names, same_organ
-from samparser_monai.volumes.slices import SliceDataset
 from samparser_monai.volumes.reading import disagreeing_forms, read_pair, read_volume
-from samparser_monai.errors import InputError
+from samparser_monai.volumes.slices import SliceDataset
 
 
 def by_itk(path: Path, values: np.ndarray) -> Path:

@@ -15,15 +15,15 @@ from PIL import Image
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from samparser_monai import data
+from samparser_monai import pictures
+from samparser_monai.errors import InputError, root_cause
+from samparser_monai.geometry.frames import coverage
+from samparser_monai.geometry.run_lengths import rle_of
 from samparser_monai.pictures.boxes import boxed_items
 from samparser_monai.pictures.conventions import VOC_PALETTE
 from samparser_monai.pictures.folders import instances_by
 from samparser_monai.pictures.transforms import Masks
-from samparser_monai.geometry.run_lengths import rle_of
 from samparser_monai.training.transforms import RandInstancesd
-from samparser_monai.errors import InputError, root_cause
-from samparser_monai.geometry.frames import coverage
 
 BIG = np.zeros((96, 128), np.int64)
 BIG[20:60, 10:40], BIG[30:80, 60:110] = 1, 2
@@ -82,20 +82,20 @@ def test_masks_of_different_values_are_of_a_kind_that_must_be_told(tmp_path: Pat
     paths = make_custom(tmp_path)
     save(tmp_path / "masks" / "0.png", np.uint8(7 * scene(0)[1][0][1]))
     with pytest.raises(InputError, match=r"has the value 7 beside 0, that of .* 255: tell what"):
-        data.custom_items(**paths)
+        pictures.custom_items(**paths)
 
 
 def test_voc_in_its_colours_is_voc(tmp_path: Path) -> None:
     root = make_voc(tmp_path)["dataset_dir"]
     colours = np.array(sorted(VOC_PALETTE, key=lambda c: VOC_PALETTE[c]), dtype=np.uint8)
-    wanted = data.voc_items(root)
+    wanted = pictures.voc_items(root)
     for path in sorted(Path(root).rglob("Segmentation*/*.png")):
         values = np.asarray(Image.open(path))
         Image.fromarray(colours[values]).save(path)
-    assert data.voc_items(root) == wanted
+    assert pictures.voc_items(root) == wanted
     save(path, np.where(values[..., None] > 0, np.uint8([1, 2, 3]), np.uint8(0)))
     with pytest.raises(InputError, match="colours that are not in VOC's palette"):
-        data.voc_items(root)
+        pictures.voc_items(root)
 
 
 def all_of(change: Callable[[dict], None]) -> Callable[[dict], None]:
@@ -142,7 +142,7 @@ def test_flags_and_ids_of_other_tools(
     change(content)
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     with caplog.at_level(logging.WARNING):
-        found = data.custom_items(
+        found = pictures.custom_items(
             tmp_path / "positive image set",
             annotations=tmp_path / "annotations.json",
             **options,
@@ -159,7 +159,7 @@ def test_roboflow_is_split_as_it_comes(tmp_path: Path) -> None:
         content = coco_file(scenes)
         content["images"].pop(0)
         (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(content))
-    found = data.custom_items(tmp_path)
+    found = pictures.custom_items(tmp_path)
     assert [len(found[part]) for part in ("train", "validation")] == [3, 2]
     assert {Path(i["image"]).parent.name for i in found["validation"]} == {"valid"}
 

@@ -11,10 +11,10 @@ import pytest
 import SimpleITK as sitk
 from conftest import AFFINES, LABELS, ct, make_dataset, save_volume
 
-from samparser_monai.data import SliceDataset, abdomen_ct_items, slices
-from samparser_monai.volumes.layouts import split_by_patient
-from samparser_monai.training.transforms import LoadSliced
 from samparser_monai.errors import InputError
+from samparser_monai.volumes import SliceDataset, abdomen_ct_items, slices
+from samparser_monai.volumes.layouts import split_by_patient
+from samparser_monai.volumes.transforms import LoadSliced
 
 CASES = ["Case_00001", "Case_00002", "Case_00003"]
 

@@ -10,7 +10,8 @@ import tifffile
 from layouts import SIZE, save, scene
 from PIL import Image
 
-from samparser_monai.data import decoding
+from samparser_monai.errors import InputError
+from samparser_monai.pictures import decoding
 from samparser_monai.pictures.reading import (
     colour_value,
     read_header,
@@ -18,7 +19,6 @@ from samparser_monai.pictures.reading import (
     read_picture,
     turned,
 )
-from samparser_monai.errors import InputError
 
 PICTURE = scene(0)[0]
 # 12 bits in 16: half of what they say lies in the lower byte

@@ -12,8 +12,8 @@ from devices import DEVICE, Device
 from PIL import Image
 
 from samparser_monai import methods
-from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.sam import build
+from samparser_monai.volumes.propagation import Propagation
 
 BOX = {"label": "liver", "box": [4, 12, 0, 24, 32, 5]}
 CLICKS = {"label": "liver", "points": [[14, 22, 2], [40, 5, 3]], "point_labels": [1, 0]}

@@ -9,8 +9,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from samparser_monai.volumes.reading import read_volume
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.reading import read_volume
 
 SHAPE = (12, 10, 6)  # columns, rows, slices
 CT = np.random.default_rng(0).integers(-1000, 1000, SHAPE)

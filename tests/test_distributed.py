@@ -10,9 +10,9 @@ import torch
 from closeness import assert_trained_alike
 from conftest import ROOT, read_json, run
 
-from samparser_monai.training.features import FeatureCache
 from samparser_monai.methods import coefficients
 from samparser_monai.sam import build
+from samparser_monai.training.features import FeatureCache
 
 
 def test_two_processes_train_like_one(dataset: Path, overrides: dict, tmp_path: Path) -> None:

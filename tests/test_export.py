@@ -13,10 +13,11 @@ from conftest import move
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
-from samparser_monai.export import export_onnx, export_transformers
-from samparser_monai.export import transformers as to_transformers
-from samparser_monai.tuned.merge import merge
 from samparser_monai.sam import SamNetwork, architecture, build
+from samparser_monai.tuned import transformers as to_transformers
+from samparser_monai.tuned.merge import merge
+from samparser_monai.tuned.onnx import export_onnx
+from samparser_monai.tuned.transformers import export_transformers
 
 BOXES = torch.tensor([[5.0, 9, 60, 70], [0, 0, 127, 90], [30, 30, 90, 90]])
 IMAGE = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))

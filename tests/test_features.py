@@ -13,8 +13,6 @@ from conftest import read_json, run, started
 from monai.data import Dataset
 from monai.transforms import Transform
 
-from samparser_monai.training.features import FeatureCache, prefix_hash
-from samparser_monai.training.loader import FeatureLoader
 from samparser_monai.methods import (
     coefficients,
     decoder_only,
@@ -25,6 +23,8 @@ from samparser_monai.methods import (
     svft,
 )
 from samparser_monai.sam import SamNetwork, build
+from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.training.loader import FeatureLoader
 
 
 @pytest.fixture

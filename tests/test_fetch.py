@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from conftest import save_volume
 
-from samparser_monai.data import abdomen_ct_items, demonstration
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import Source, cache_dir, extract, fetch
+from samparser_monai.volumes import abdomen_ct_items, demonstration
 
 CONTENT = b"weights"
 KNOWN = {"name": "w.pt", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from layouts import make_coco, make_nwpu, save
 
-from samparser_monai import data
-from samparser_monai.pictures.finding import locate, part_of, pictures_in
+from samparser_monai import pictures
 from samparser_monai.errors import InputError
+from samparser_monai.pictures.finding import locate, part_of, pictures_in
 
 FOREIGN = "/home/someone/project/"
 
@@ -82,8 +82,8 @@ def test_missing_picture_is_never_that_of_another_part(tmp_path: Path) -> None:
     shutil.copy(root / "train2017" / "000000.jpg", root / "val2017" / "000000.jpg")
     (root / "train2017" / "000000.jpg").unlink()
     with pytest.raises(InputError, match=r"train2017/000000\.jpg does not exist"):
-        data.coco_items(root)
-    found = data.coco_items(root, missing="skip")
+        pictures.coco_items(root)
+    found = pictures.coco_items(root, missing="skip")
     assert [Path(item["image"]).parent.name for item in found["train"]] == ["train2017"] * 2
 
 
@@ -91,4 +91,4 @@ def test_picture_in_both_parts_is_refused(tmp_path: Path) -> None:
     make_nwpu(tmp_path)
     images, annotations = tmp_path / "positive image set", tmp_path / "annotations.json"
     with pytest.raises(InputError, match="5 pictures both train and validate"):
-        data.custom_items(images, annotations=annotations, val_annotations=annotations)
+        pictures.custom_items(images, annotations=annotations, val_annotations=annotations)

@@ -10,7 +10,12 @@ from monai.handlers import StatsHandler
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.training.handlers import CheckpointSaver, Finite, PlainErrors, ValidationHandler
+from samparser_monai.training.handlers import (
+    CheckpointSaver,
+    Finite,
+    PlainErrors,
+    ValidationHandler,
+)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from conftest import LABELS, ct, run, save_volume, workflow
 from monai.transforms import Orientation
 from torch import nn
 
-from samparser_monai.volumes.reading import read_volume
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import build
+from samparser_monai.volumes.reading import read_volume
 from samparser_monai.volumes.targets import TargetReader
 
 ROTATION = np.array([[0.98, -0.17, 0.05], [0.17, 0.98, 0.03], [-0.054, -0.02, 0.998]])

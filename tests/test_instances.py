@@ -14,8 +14,9 @@ from pycocotools.coco import COCO
 from skimage import draw
 from sklearn.metrics import f1_score, jaccard_score
 
-from samparser_monai.data import custom_items, nwpu_items, voc_items
-from samparser_monai.pictures.transforms import Annotationsd, InstanceMasksd, LoadPictured
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.frames import coverage, from_frame
 from samparser_monai.geometry.run_lengths import (
     _lengths,
     boxes_of_rles,
@@ -23,10 +24,11 @@ from samparser_monai.geometry.run_lengths import (
     rle_of,
     rle_of_segmentation,
 )
-from samparser_monai.training.transforms import IntoFramed, LoosenBoxesd, RandInstancesd
 from samparser_monai.metrics.instances import InstanceScores
+from samparser_monai.pictures import custom_items, nwpu_items, voc_items
+from samparser_monai.pictures.transforms import Annotationsd, InstanceMasksd, LoadPictured
 from samparser_monai.training.losses import BoxPromptLoss
-from samparser_monai.geometry.frames import boxes_of, coverage, from_frame, instances_of
+from samparser_monai.training.transforms import IntoFramed, LoosenBoxesd, RandInstancesd
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)

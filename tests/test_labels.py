@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from samparser_monai.volumes.organs import whole_labels
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.organs import whole_labels
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32, np.float64])

@@ -9,8 +9,8 @@ from monai.data.utils import set_rnd
 from monai.transforms import Compose, RandGaussianNoised
 
 from samparser_monai.errors import InputError, root_cause
-from samparser_monai.training.loader import FeatureLoader
 from samparser_monai.sam import build
+from samparser_monai.training.loader import FeatureLoader
 
 
 def prepare(item: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from segment_anything.build_sam import _build_sam
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
-from samparser_monai.tuned.merge import merge, merged_weights, write_weights
 from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, build
 from samparser_monai.sam.backbones import _vit
 from samparser_monai.sam.tiny_vit import TinyViTEncoder
 from samparser_monai.spectrum import coefficients_of
+from samparser_monai.tuned.merge import merge, merged_weights, write_weights
 from samparser_monai.tuned.unmerge import unmerge
 
 BOXES = torch.tensor([[100.0, 120, 600, 700], [0, 0, 1023, 500]])

@@ -14,10 +14,10 @@ from layouts import LAYOUTS, SIZE, make_custom, make_nwpu, make_voc, save, scene
 from PIL import Image
 from pycocotools import mask as coco
 
-from samparser_monai import data
+from samparser_monai import pictures
+from samparser_monai.errors import InputError, root_cause
 from samparser_monai.pictures.boxes import boxed_items
 from samparser_monai.pictures.transforms import Annotationsd, LoadPictured
-from samparser_monai.errors import InputError, root_cause
 
 PICTURES = "positive image set"
 
@@ -68,7 +68,7 @@ def by_address(root: Path) -> None:
 def test_coco_file_finds_its_pictures(spoil: Callable, tmp_path: Path) -> None:
     make_nwpu(tmp_path)
     spoil(tmp_path)
-    assert instances(data.nwpu_items(tmp_path)) == 15
+    assert instances(pictures.nwpu_items(tmp_path)) == 15
 
 
 def in_folders(root: Path) -> None:
@@ -98,7 +98,7 @@ def both(pictures: str, masks: str) -> Callable[[Path], None]:
 def test_masks_find_their_pictures(spoil: Callable, tmp_path: Path) -> None:
     paths = make_custom(tmp_path)
     spoil(tmp_path)
-    items = data.custom_items(**paths)
+    items = pictures.custom_items(**paths)
     assert instances(items) == 15
     for item in items["train"]:
         seed = int(Path(item["image"]).stem.strip("imgsat_")[-1])
@@ -110,16 +110,16 @@ def test_numbers_alone_never_pair_masks_and_pictures(tmp_path: Path) -> None:
     paths = make_custom(tmp_path)
     both("1{}.png", "2{}.png")(tmp_path)
     with pytest.raises(InputError, match=r"5 of 5 pictures .* have no mask of their name"):
-        data.custom_items(**paths)
+        pictures.custom_items(**paths)
 
 
 def test_masks_may_lie_below_the_pictures_but_not_among_them(tmp_path: Path) -> None:
     paths = make_custom(tmp_path)
     shutil.move(paths["masks"], tmp_path / "pictures" / "masks")
     paths["masks"] = str(tmp_path / "pictures" / "masks")
-    assert instances(data.custom_items(**paths)) == 15
+    assert instances(pictures.custom_items(**paths)) == 15
     with pytest.raises(InputError, match="holds the masks alone"):
-        data.custom_items(paths["masks"], paths["masks"])
+        pictures.custom_items(paths["masks"], paths["masks"])
 
 
 def test_boxes_find_pictures_in_folders(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_picture_that_its_exif_turns_fits_its_annotations(
     size = {"upright": picture.shape, "stored": stored.shape, "nothing": (None, None)}[told]
     entry.update(height=size[0], width=size[1])
     (tmp_path / "annotations.json").write_text(json.dumps(content))
-    found = data.nwpu_items(tmp_path)
+    found = pictures.nwpu_items(tmp_path)
     (item,) = (i for i in found["train"] + found["validation"] if i["case"] == "000000.jpg")
     loaded = Annotationsd()(LoadPictured()(item))
     wanted = stored if told == "stored" and orientation != 3 else picture
@@ -173,7 +173,7 @@ def test_picture_that_its_exif_turns_fits_its_annotations(
 )
 def test_bad_option_is_one_error(options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        data.custom_items(**make_custom(tmp_path) | options)
+        pictures.custom_items(**make_custom(tmp_path) | options)
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ def test_bad_option_is_one_error(options: dict, message: str, tmp_path: Path) ->
 )
 def test_another_layout_is_one_error(scenario: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        getattr(data, f"{scenario}_items")(tmp_path)
+        getattr(pictures, f"{scenario}_items")(tmp_path)
 
 
 def test_voc_lists_may_have_more_columns_and_repeat(tmp_path: Path) -> None:
     make_voc(tmp_path)
     listing = tmp_path / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
     listing.write_text("2012_000000  1\n2012_000001 -1\n\n2012_000000  1\n")
-    found = [item["case"] for item in data.voc_items(tmp_path)["train"]]
+    found = [item["case"] for item in pictures.voc_items(tmp_path)["train"]]
     assert found == ["2012_000000", "2012_000001"]
 
 
@@ -209,7 +209,7 @@ def test_every_mode_of_a_picture_trains(mode: str, tmp_path: Path) -> None:
             made = Image.fromarray(grey * 200) if mode == "I;16" else picture.convert(mode)
         path.unlink()
         made.save(path.with_suffix(".jpg" if mode == "CMYK" else ".png"))
-    for item in data.custom_items(**paths)["train"]:
+    for item in pictures.custom_items(**paths)["train"]:
         loaded = Annotationsd()(LoadPictured()(item))
         brightness = [loaded["image"][:, mask > 0].mean() for mask in loaded["label"]]
         objects = torch.stack(list(loaded["label"])).bool().any(0)

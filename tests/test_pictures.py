@@ -16,10 +16,10 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from pycocotools import mask as coco
 
-from samparser_monai import data
+from samparser_monai import pictures
+from samparser_monai.errors import InputError, root_cause
 from samparser_monai.pictures.boxes import boxed_items
 from samparser_monai.pictures.reading import read_label, read_picture
-from samparser_monai.errors import InputError, root_cause
 
 RAMP = np.arange(48 * 64, dtype=np.uint16).reshape(SIZE)
 GREY, PICTURE = (RAMP % 256).astype(np.uint8), scene(0)[0]
@@ -108,7 +108,7 @@ def test_layout_gives_the_instances_that_were_drawn(scenario: str, tmp_path: Pat
 
 def test_split_is_seeded_and_by_share(tmp_path: Path) -> None:
     paths = make_custom(tmp_path)
-    splits = [data.custom_items(**paths, seed=s, share=0.6) for s in (1, 1, 2, 3)]
+    splits = [pictures.custom_items(**paths, seed=s, share=0.6) for s in (1, 1, 2, 3)]
     names = [[item["case"] for item in split["train"]] for split in splits]
     assert names[0] == names[1] and len({tuple(n) for n in names}) > 1
     assert all(len(n) == 3 for n in names)
@@ -152,7 +152,7 @@ def test_masks_of_every_kind(
     paths = make_custom(tmp_path)
     for path in Path(paths["masks"]).iterdir():
         Image.fromarray(mask).save(path)
-    items = data.custom_items(**paths, **options)["train"]
+    items = pictures.custom_items(**paths, **options)["train"]
     assert sorted(a["label"] for a in items[0]["annotations"]) == labels
 
 
@@ -162,12 +162,12 @@ def test_binary_masks_may_be_jpeg(tmp_path: Path) -> None:
         white = np.where(read_label(path) > 0, 255, 0).astype(np.uint8)
         save(path.with_suffix(".jpg"), np.dstack([white] * 3))
         path.unlink()
-    for item in data.custom_items(**paths)["train"]:
+    for item in pictures.custom_items(**paths)["train"]:
         drawn = scene(int(item["case"]))[1]
         areas = sorted(int(coco.area(found["rle"])) for found in item["annotations"])
         assert areas == pytest.approx(sorted(mask.sum() for _, mask in drawn), rel=0.05)
     with pytest.raises(InputError, match="JPEG blurs"):
-        data.custom_items(**paths, mask_kind="instance")
+        pictures.custom_items(**paths, mask_kind="instance")
 
 
 def test_boxes_from_text_from_coco_and_from_people(tmp_path: Path) -> None:
@@ -264,9 +264,9 @@ def test_bad_annotation_is_counted_and_left_out(
     spoil: Callable, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_nwpu(tmp_path)
-    whole = data.nwpu_items(tmp_path)
+    whole = pictures.nwpu_items(tmp_path)
     spoil(tmp_path)
-    found = data.nwpu_items(tmp_path)
+    found = pictures.nwpu_items(tmp_path)
     assert re.search(r"1 of 2[01] annotations are left out, the first: " + message, caplog.text)
     counts = [
         sum(len(i["annotations"]) for i in f["train"] + f["validation"]) for f in (whole, found)
@@ -281,11 +281,11 @@ def test_missing_pictures_are_skipped_on_demand(
     for name in ("000000.jpg", "000001.jpg"):
         (tmp_path / "train2017" / name).unlink()
     with caplog.at_level(logging.WARNING):
-        found = data.coco_items(root, missing="skip")
+        found = pictures.coco_items(root, missing="skip")
     assert "2 of 4 pictures are left out" in caplog.text
     assert [Path(item["image"]).name for item in found["train"]] == ["000002.jpg"]
     with pytest.raises(InputError, match="did you mean 'skip'"):
-        data.coco_items(root, missing="skp")
+        pictures.coco_items(root, missing="skp")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_missing_pictures_are_skipped_on_demand(
 )
 def test_bad_option_is_one_error(options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        data.custom_items(**make_custom(tmp_path) | options)
+        pictures.custom_items(**make_custom(tmp_path) | options)
 
 
 @pytest.mark.parametrize(
@@ -317,10 +317,10 @@ def test_bad_mask_is_one_error(mask: np.ndarray, message: str, tmp_path: Path) -
     (tmp_path / "masks" / "0.png").unlink()
     Image.fromarray(mask).save(tmp_path / "masks" / "0.tif")
     with pytest.raises(InputError, match=message):
-        data.custom_items(**paths)
+        pictures.custom_items(**paths)
     (tmp_path / "masks" / "0.tif").unlink()
     with pytest.raises(InputError, match=r"1 of 5 pictures .* have no mask .* 0\.png"):
-        data.custom_items(**paths)
+        pictures.custom_items(**paths)
 
 
 def test_voc_of_another_size_is_one_error(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_voc_of_another_size_is_one_error(tmp_path: Path) -> None:
     path = next((tmp_path / "VOC2012" / "SegmentationClass").iterdir())
     save(path, np.zeros((9, 9), np.uint8))
     with pytest.raises(InputError, match="has 9x9 px"):
-        data.voc_items(tmp_path)
+        pictures.voc_items(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.transforms import ResizeLongestSide
 
+from samparser_monai.geometry.boxes import boxes_of, loosen_boxes
+from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.frames import coverage, frame_scale, from_frame, into_frame
 from samparser_monai.training.transforms import LoosenBoxesd, RandLoosenBoxesd
-from samparser_monai.geometry.frames import (
-    boxes_of,
-    coverage,
-    frame_scale,
-    from_frame,
-    instances_of,
-    into_frame,
-    loosen_boxes,
-)
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 

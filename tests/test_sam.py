@@ -12,21 +12,17 @@ from segment_anything.modeling import Sam
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention
 
-from samparser_monai.data import SliceDataset, abdomen_ct_items, collate
-from samparser_monai.volumes.demonstration import fetch_demonstration
-from samparser_monai.training.transforms import (
-    FromFramed,
-    Instancesd,
-    IntoFramed,
-    LoadSliced,
-    Windowd,
-)
 from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients, count_trainable, decoder_only, parameter_groups
 from samparser_monai.metrics.organs import OrganDice
 from samparser_monai.sam import BACKBONES, architecture, build
 from samparser_monai.sam.fused import fuse
 from samparser_monai.spectrum import coefficients_of, decompose
+from samparser_monai.training import collate
+from samparser_monai.training.transforms import IntoFramed
+from samparser_monai.volumes import SliceDataset, abdomen_ct_items
+from samparser_monai.volumes.demonstration import fetch_demonstration
+from samparser_monai.volumes.transforms import Instancesd, LoadSliced, OrganMasksd, Windowd
 
 
 @pytest.fixture
@@ -180,7 +176,7 @@ def test_published_weights_find_the_liver(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         batch["pred"] = build(name)(batch["image"], batch["boxes"])
     dice = OrganDice()
-    dice.update(FromFramed("pred", side, organs)(batch)["judged"])
+    dice.update(OrganMasksd("pred", side, organs)(batch)["judged"])
     assert dice.compute() > 94
 
 

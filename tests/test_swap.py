@@ -14,8 +14,8 @@ from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, build
 from samparser_monai.sam.tiny_vit import TinyViTEncoder
-from samparser_monai.tuned.swap import Scenarios
 from samparser_monai.tuned.part import open_tuned, save_tuned
+from samparser_monai.tuned.swap import Scenarios
 
 BOXES = [torch.tensor([[5.0, 9, 60, 70], [0, 0, 127, 90]])]
 IMAGE = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))

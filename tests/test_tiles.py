@@ -12,9 +12,9 @@ from pycocotools import mask as coco
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.training.inferers import InstanceInferer
-from samparser_monai.sam import backbone_named, build
 from samparser_monai.pictures.tiles import TiledBoxInferer, holding, windows
+from samparser_monai.sam import backbone_named, build
+from samparser_monai.training.inferers import InstanceInferer
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 FRAME = backbone_named("tiny")  # of 128

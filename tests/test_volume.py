@@ -14,10 +14,10 @@ from monai.data import MetaTensor
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.sam import backbone_named
-from samparser_monai.volumes.targets import Seed, Target
+from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.volumes.session import VolumeInferer, VolumeSession, plane_of
+from samparser_monai.volumes.targets import Seed, Target
 
 Shape = tuple[int, int, int]
 

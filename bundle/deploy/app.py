@@ -32,11 +32,11 @@ BUNDLE = next(
 )
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
-from samparser_monai.data import inference_items  # noqa: E402
-from samparser_monai.training.transforms import ReadVolumed  # noqa: E402
-from samparser_monai.volumes.reading import read_volume  # noqa: E402
 from samparser_monai.errors import InputError  # noqa: E402
+from samparser_monai.volumes import inference_items  # noqa: E402
+from samparser_monai.volumes.reading import read_volume  # noqa: E402
 from samparser_monai.volumes.saving import SaveLabeld  # noqa: E402
+from samparser_monai.volumes.transforms import ReadVolumed  # noqa: E402
 
 
 class Read(Operator):

@@ -1,51 +1,10 @@
-"""Box prompts and their frames: source pixels, model pixels, voxels, world. Pure functions.
-
-A picture is HxW, rows first; a box is XYXY in pixels, x along the columns, corners included: the
-box of one pixel at row 3, column 5 is (5, 3, 5, 3).
-"""
+"""Into the square that a model sees, and out of it. Pure functions; a picture is HxW."""
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
-
-
-def instances_of(label: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split a label picture (HxW) into its connected components (8 neighbours) per value.
-
-    Returns:
-        The values (N,) and the masks (NxHxW, bool) of the components of at least ``min_area``
-        pixels; a left and a right kidney are two.
-    """
-    values, masks = [], []
-    for value in np.unique(label[label > 0]):
-        parts, count = ndimage.label(label == value, structure=np.ones((3, 3)))
-        areas = np.bincount(parts.ravel(), minlength=count + 1)
-        for part in range(1, count + 1):
-            if areas[part] >= min_area:
-                values.append(value)
-                masks.append(parts == part)
-    return np.array(values, dtype=np.int64), np.array(masks, dtype=bool).reshape(-1, *label.shape)
-
-
-def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """Return the tight XYXY boxes (Nx4, float32) of non-empty masks (NxHxW)."""
-    boxes = np.zeros((len(masks), 4), dtype=np.float32)
-    for box, mask in zip(boxes, masks, strict=True):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box[:] = columns[0], rows[0], columns[-1], rows[-1]
-    return boxes
-
-
-def loosen_boxes(boxes: Tensor, shift: Tensor, size: tuple[float, float]) -> Tensor:
-    """Move each side of XYXY boxes (Nx4) outward by ``shift`` (Nx4, pixels), within (H, W)."""
-    outward = torch.tensor([-1.0, -1.0, 1.0, 1.0])
-    height, width = size
-    limit = torch.tensor([width, height, width, height]) - 1
-    return torch.minimum((boxes + outward * shift).clamp(min=0), limit)
 
 
 def frame_scale(size: Sequence[int], frame: int) -> tuple[Tensor, tuple[int, int]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from ignite.metrics.metric import reinit__is_reduced
 from pycocotools import mask as coco
 
-from samparser_monai.metrics.organs import Counted, Outline, dice, gathered
+from samparser_monai.metrics.scores import Counted, Outline, dice, gathered
 
 
 class InstanceScores(Counted):

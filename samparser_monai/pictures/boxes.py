@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 import numpy as np
 
+from samparser_monai.errors import InputError, unknown
+from samparser_monai.files import read_json
 from samparser_monai.pictures.coco import (
     category_names,
     identity,
@@ -19,8 +21,6 @@ from samparser_monai.pictures.coco import (
 from samparser_monai.pictures.finding import composed, locate, pictures_in
 from samparser_monai.pictures.listing import Item, Missing, each, header_or_error, sized
 from samparser_monai.pictures.nwpu import nwpu_boxes
-from samparser_monai.errors import InputError, unknown
-from samparser_monai.files import read_json
 
 Boxes = dict[str, list[Any]]
 Sizes = dict[str, tuple[int, int]]

@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 from pycocotools import mask as coco
 from tqdm import tqdm
 
-from samparser_monai.pictures.finding import locate, part_of
-from samparser_monai.pictures.listing import Item, Missing, as_items, opened, split_items
-from samparser_monai.geometry.run_lengths import rle_of_segmentation, slivers
 from samparser_monai.errors import InputError, at_least, unknown
 from samparser_monai.files import read_json
+from samparser_monai.geometry.run_lengths import rle_of_segmentation, slivers
+from samparser_monai.pictures.finding import locate, part_of
+from samparser_monai.pictures.listing import Item, Missing, as_items, opened, split_items
 
 Crowds = Literal["skip", "use"]
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from samparser_monai.pictures.reading import COLOUR, colour_of, colour_value
 from samparser_monai.errors import InputError
+from samparser_monai.pictures.reading import COLOUR, colour_of, colour_value
 
 BLURRED = "its edges are blurred (by JPEG, or because it was resized)"
 

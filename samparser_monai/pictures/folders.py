@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from samparser_monai.errors import InputError, unknown
+from samparser_monai.geometry.run_lengths import components, rle_of
 from samparser_monai.pictures.coco import Crowds, read_coco
 from samparser_monai.pictures.conventions import (
     check_sharp,
@@ -28,9 +30,7 @@ from samparser_monai.pictures.listing import (
     opened,
     split_items,
 )
-from samparser_monai.geometry.run_lengths import components, rle_of
 from samparser_monai.pictures.reading import COLOUR, colour_of, colour_value
-from samparser_monai.errors import InputError, unknown
 
 Kind = Literal["binary", "class", "instance"]
 Classes = Mapping[str, int | Sequence[int]]

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
+from samparser_monai.errors import InputError, at_least, unknown
 from samparser_monai.pictures.decoding import Header
 from samparser_monai.pictures.reading import orientation_for, read_header, read_label
-from samparser_monai.errors import InputError, at_least, unknown
 
 Item = dict[str, Any]
 Missing = Literal["skip", "fail"]

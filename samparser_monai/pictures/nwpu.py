@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from samparser_monai.errors import InputError
+from samparser_monai.files import visible
 from samparser_monai.pictures.coco import one_file_items
 from samparser_monai.pictures.finding import json_below
 from samparser_monai.pictures.listing import Missing
-from samparser_monai.errors import InputError
-from samparser_monai.files import visible
 
 CLASSES = (
     *("airplane", "ship", "storage tank", "baseball diamond", "tennis court"),

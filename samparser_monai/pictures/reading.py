@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from samparser_monai.pictures.decoding import Header, Pixels, decode, header_of, is_whole
 from samparser_monai.errors import InputError
+from samparser_monai.pictures.decoding import Header, Pixels, decode, header_of, is_whole
 
 COLOUR = 1 << 48
 """Labels from here on are colours of 16 bits each, those below are values."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from samparser_monai.errors import InputError
 from samparser_monai.pictures.coco import read_coco
 from samparser_monai.pictures.finding import json_below
 from samparser_monai.pictures.listing import Missing, as_items
-from samparser_monai.errors import InputError
 
 HELD_OUT = ("val", "test")
 

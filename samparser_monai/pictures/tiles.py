@@ -1,29 +1,22 @@
 """Instances of pictures of any size: large ones are cut, but never through an instance."""
 
-import json
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer
-from monai.transforms import Transform
-from PIL import Image
-from pycocotools import mask as coco
 from torch import Tensor
 from tqdm import tqdm
 
-from samparser_monai.geometry.run_lengths import Rle, rle_of
-from samparser_monai.errors import InputError, at_least, writable
-from samparser_monai.files import replacing
-from samparser_monai.training.inferers import decode_in_portions
+from samparser_monai.errors import InputError, at_least
 from samparser_monai.geometry.frames import frame_scale, from_frame, into_frame
+from samparser_monai.geometry.run_lengths import Rle, rle_of
 from samparser_monai.sam import Backbone, SamNetwork
+from samparser_monai.sam.portions import decode_in_portions
 
 log = logging.getLogger(__name__)
 MARGIN = 1.25
@@ -143,73 +136,3 @@ class TiledBoxInferer(Inferer):
         mask = np.zeros(size, dtype=np.uint8, order="F")
         mask[slice(*tile.rows), slice(*tile.columns)] = (full[0, 0] > 0).numpy()
         return rle_of(mask)
-
-
-class SaveInstances(Transform):
-    """Write the instances of a batch of pictures, each file under a temporary name first.
-
-    ``<case>.json`` has for each prompt its label, box and score (the IoU that SAM expects), and
-    the mask's area, box and run lengths as in COCO; ``<case>.png`` the prompts' numbers, from 1,
-    as 16-bit pixels, smaller instances over larger ones. ``pictures.csv`` has a row to a picture,
-    also to one with an ``error``, which has no other file.
-
-    Args:
-        output_dir: of the files.
-    """
-
-    def __init__(self, output_dir: str | Path) -> None:
-        self.folder = writable("output_dir", output_dir)
-        self.rows: list[dict[str, Any]] = []
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the pictures' instances."""
-        errors = data.get("error", [""] * len(data["case"]))
-        for n, case in enumerate(data["case"]):
-            if errors[n]:
-                log.warning("%s: %s", case, errors[n])
-            else:
-                self._write(case, data["size"][n], data["prompts"][n], data["pred"][n])
-            self.rows.append({"case": case, "instances": len(data["pred"][n]), "error": errors[n]})
-        return dict(data)
-
-    def finish(self) -> None:
-        """Write ``pictures.csv``.
-
-        Raises:
-            InputError: some pictures had an error; all others are done.
-        """
-        with replacing(self.folder / "pictures.csv") as temporary:
-            pd.DataFrame(self.rows).to_csv(temporary, index=False)
-        if failed := [row for row in self.rows if row["error"]]:
-            raise InputError(
-                f"{len(failed)} of {len(self.rows)} pictures could not be segmented, the others "
-                f"are done; see {self.folder / 'pictures.csv'}; the first: {failed[0]['error']}"
-            )
-
-    def _write(
-        self,
-        case: str,
-        size: tuple[int, int],
-        prompts: Sequence[Mapping[str, Any]],
-        found: Sequence[Mapping[str, Any]],
-    ) -> None:
-        numbers = np.zeros(size, dtype=np.uint16)
-        areas = [int(coco.area(one["rle"])) for one in found]
-        for n in np.argsort(areas)[::-1]:
-            numbers[coco.decode(found[n]["rle"]).astype(bool)] = n + 1
-        with replacing(self.folder / f"{case}.png") as temporary:
-            Image.fromarray(numbers).save(temporary)
-        instances = [
-            {"id": n, **prompt, "score": round(one["score"], 4), **_as_coco(one["rle"])}
-            for n, (prompt, one) in enumerate(zip(prompts, found, strict=True), start=1)
-        ]
-        with replacing(self.folder / f"{case}.json") as temporary:
-            temporary.write_text(json.dumps({"size": list(size), "instances": instances}) + "\n")
-
-
-def _as_coco(rle: Rle) -> dict[str, Any]:
-    return {
-        "area": int(coco.area(rle)),
-        "bbox": coco.toBbox(rle).tolist(),
-        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
-    }

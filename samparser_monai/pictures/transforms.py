@@ -9,10 +9,10 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from pycocotools import mask as coco
 
-from samparser_monai.geometry.run_lengths import Rle, boxes_of_rles, rle_of
-from samparser_monai.pictures.reading import read_picture
 from samparser_monai.errors import InputError
 from samparser_monai.geometry.frames import from_frame
+from samparser_monai.geometry.run_lengths import Rle, boxes_of_rles, rle_of
+from samparser_monai.pictures.reading import read_picture
 
 Item = dict[Hashable, Any]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.errors import InputError, at_least
+from samparser_monai.geometry.run_lengths import rle_of
 from samparser_monai.pictures.conventions import listed, values_of_palette
 from samparser_monai.pictures.listing import Item, Missing, as_items, each, label_of, opened
-from samparser_monai.geometry.run_lengths import rle_of
-from samparser_monai.errors import InputError, at_least
 
 VOID = 255
 CLASSES = (

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.errors import InputError
+from samparser_monai.geometry.run_lengths import components
 from samparser_monai.pictures.conventions import objects_of
 from samparser_monai.pictures.folders import masked_items
 from samparser_monai.pictures.listing import Item, Missing, as_items
-from samparser_monai.geometry.run_lengths import components
-from samparser_monai.errors import InputError
 
 FOLDERS = ("image", "label")
 

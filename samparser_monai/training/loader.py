@@ -12,10 +12,10 @@ from monai.data import Dataset
 from monai.transforms import Compose
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
-from samparser_monai.training.collate import collate
 from samparser_monai.errors import InputError, at_least, root_cause
-from samparser_monai.training.features import FeatureCache, Precision
 from samparser_monai.sam import SamNetwork
+from samparser_monai.training.collate import collate
+from samparser_monai.training.features import FeatureCache, Precision
 
 log = logging.getLogger(__name__)
 

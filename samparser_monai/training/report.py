@@ -19,16 +19,10 @@ from monai.data import Dataset
 from torch import nn
 
 from samparser_monai.errors import at_least
-from samparser_monai.files import replacing
-from samparser_monai.training.handlers import History
+from samparser_monai.files import replacing, write_json
 from samparser_monai.methods import count_trainable
-from samparser_monai.metrics.organs import Outline, Scores
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file under a temporary name, then rename it."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=4) + "\n")
+from samparser_monai.metrics.scores import Outline, Scores
+from samparser_monai.training.handlers import History
 
 
 class TrainingReport:

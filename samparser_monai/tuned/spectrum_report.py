@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from samparser_monai.errors import InputError, writable
-from samparser_monai.files import replacing
+from samparser_monai.files import replacing, write_json
 from samparser_monai.harness.verdict import verdict
-from samparser_monai.training.report import write_json
 from samparser_monai.sam import SamNetwork
 from samparser_monai.spectrum import SpectralWeight
 

@@ -16,10 +16,10 @@ from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
 
-from samparser_monai.volumes.reading import read_labels_like
 from samparser_monai.errors import InputError, told, writable
 from samparser_monai.files import DiskFull, keep_apart, replacing
 from samparser_monai.volumes.page import draw_case, write_page
+from samparser_monai.volumes.reading import read_labels_like
 from samparser_monai.volumes.session import Segmentation
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from samparser_monai.errors import InputError, unknown
+from samparser_monai.files import files_below, read_json
+from samparser_monai.volumes.dicom import is_dicom
+from samparser_monai.volumes.label_names import check_names
 from samparser_monai.volumes.listing import (
     FOLDERS,
     case_of,
@@ -12,13 +16,9 @@ from samparser_monai.volumes.listing import (
     truth_beside,
     volumes_in,
 )
-from samparser_monai.volumes.dicom import is_dicom
-from samparser_monai.volumes.label_names import check_names
 from samparser_monai.volumes.organs import Labels
-from samparser_monai.volumes.reading import ENDINGS
-from samparser_monai.errors import InputError, unknown
-from samparser_monai.files import files_below, read_json
 from samparser_monai.volumes.prompts import check_prompts, read_prompts
+from samparser_monai.volumes.reading import ENDINGS
 
 Item = dict[str, Any]
 PAIRS = (*FOLDERS, ("imagesTs", "labelsTs"))

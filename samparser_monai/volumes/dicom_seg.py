@@ -8,10 +8,10 @@ import numpy as np
 from monai.transforms import Transform
 
 from samparser_monai import __version__
-from samparser_monai.volumes.dicom import is_dicom, planes_of
-from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.errors import InputError, writable
 from samparser_monai.files import replacing
+from samparser_monai.volumes.dicom import is_dicom, planes_of
+from samparser_monai.volumes.organs import Labels, organ_values
 
 
 class SaveSegd(Transform):

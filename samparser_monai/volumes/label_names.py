@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.organs import Labels, organ_values
 
 SYNONYMS = {
     "kidneys": "kidney",

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from samparser_monai.errors import InputError
+from samparser_monai.files import ends_with, files_below, read_json
+from samparser_monai.volumes.label_names import check_names
 from samparser_monai.volumes.listing import (
     FOLDERS,
     by_case,
@@ -15,11 +18,8 @@ from samparser_monai.volumes.listing import (
     truth_beside,
     volumes_in,
 )
-from samparser_monai.volumes.label_names import check_names
 from samparser_monai.volumes.organs import Labels
 from samparser_monai.volumes.reading import ENDINGS
-from samparser_monai.errors import InputError
-from samparser_monai.files import ends_with, files_below, read_json
 
 Item = dict[str, Any]
 _LAYOUTS = (

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from samparser_monai.volumes.reading import ENDINGS
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below, read_json, visible
+from samparser_monai.volumes.reading import ENDINGS
 
 Item = dict[str, Any]
 FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.errors import InputError, at_least
+from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.chains import box_of, met, picture, stability
-from samparser_monai.volumes.targets import Seed, Target
 from samparser_monai.volumes.session import Mask, VolumeSession
+from samparser_monai.volumes.targets import Seed, Target
 
 
 class Propagation:

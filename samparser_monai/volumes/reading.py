@@ -11,11 +11,11 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation
 from nibabel.openers import ImageOpener
 
+from samparser_monai.errors import InputError
+from samparser_monai.files import ends_with, files_below
 from samparser_monai.volumes.dicom import is_dicom, read_series
 from samparser_monai.volumes.label_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
-from samparser_monai.errors import InputError
-from samparser_monai.files import ends_with, files_below
 
 AXES = "LPS"
 """Voxel axes after reading: to the patient's left, to the back, to the head."""

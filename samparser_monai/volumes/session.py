@@ -14,10 +14,10 @@ from monai.transforms import Orientation
 from torch import Tensor
 from tqdm import tqdm
 
-from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.errors import unknown
 from samparser_monai.geometry.frames import from_frame, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
+from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.targets import Click, Prompt, Seed, Target, TargetReader, axcodes_of
 
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}

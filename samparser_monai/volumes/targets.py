@@ -12,10 +12,12 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation
 from torch import Tensor
 
+from samparser_monai.errors import InputError
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.frames import frame_scale
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.reading import disagreeing_forms, read_labels_like
-from samparser_monai.errors import InputError
-from samparser_monai.geometry.frames import boxes_of, frame_scale, instances_of
 
 Prompt = Mapping[str, Any]
 Click = tuple[str, int, Tensor]

@@ -7,10 +7,10 @@ import torch
 from benchmarks.timing import DEVICE, seconds
 from tqdm import tqdm
 
-from samparser_monai.training.transforms import IntoFramed
 from samparser_monai.errors import InputError
 from samparser_monai.sam import architecture, backbone_named, build
 from samparser_monai.sam.fused import FUSED
+from samparser_monai.training.transforms import IntoFramed
 
 SAMS_OWN = {fast: own for own, fast in FUSED.items()}
 

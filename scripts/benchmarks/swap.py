@@ -9,8 +9,8 @@ from benchmarks.timing import DEVICE, seconds
 
 from samparser_monai import methods
 from samparser_monai.sam import architecture, backbone_named
-from samparser_monai.tuned.swap import Scenarios
 from samparser_monai.tuned.part import save_tuned
+from samparser_monai.tuned.swap import Scenarios
 
 
 def swap(name: str) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from benchmarks.timing import DEVICE, seconds
 from tqdm import tqdm
 
 from samparser_monai import methods
+from samparser_monai.sam import SamNetwork, architecture, backbone_named
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.losses import BoxPromptLoss
-from samparser_monai.sam import SamNetwork, architecture, backbone_named
 
 METHODS = (
     "coefficients",

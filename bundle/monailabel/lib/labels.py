@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
-from samparser_monai.volumes.organs import organ_values, whole_labels
-from samparser_monai.volumes.organ_names import organ_named
-from samparser_monai.volumes.reading import read_oriented, read_volume
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.organ_names import organ_named
+from samparser_monai.volumes.organs import organ_values, whole_labels
+from samparser_monai.volumes.reading import read_oriented, read_volume
 
 SHAPE = "it must be a list of {'name': 'liver', 'idx': 1}, one for each segment"
 

@@ -14,9 +14,9 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.labels import organs_of, read_label
 from lib.model import Model
 from lib.teaching import labelled
-from samparser_monai.volumes.organs import organ_values
 from samparser_monai.errors import InputError
-from samparser_monai.metrics.organs import dice
+from samparser_monai.metrics.scores import dice
+from samparser_monai.volumes.organs import organ_values
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from samparser_monai.errors import unknown
-from samparser_monai.files import replacing, visible
+from samparser_monai.files import replacing, visible, write_json
 from samparser_monai.training.handlers import ModelLoader
-from samparser_monai.training.report import write_json
 from samparser_monai.tuned.part import load_tuned, read_tuned, save_tuned, tuned_names
 
 log = logging.getLogger(__name__)

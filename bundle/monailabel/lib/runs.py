@@ -20,7 +20,7 @@ from filelock import FileLock
 from lib.limits import Taken
 from lib.processes import end, running, this_process
 from samparser_monai.errors import InputError
-from samparser_monai.training.report import write_json
+from samparser_monai.files import write_json
 
 log = logging.getLogger(__name__)
 SERVER = "SAMPARSER_LABEL_SERVER"

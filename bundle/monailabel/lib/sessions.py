@@ -12,9 +12,9 @@ from monailabel.utils.sessions import SessionInfo, Sessions
 from pydicom.misc import is_dicom
 
 from lib.limits import called, check_size
-from samparser_monai.volumes.reading import read_volume
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
+from samparser_monai.volumes.reading import read_volume
 
 SESSION = re.compile(r"[0-9a-f-]{36}")
 COMING = ".coming_"

@@ -17,9 +17,9 @@ from lib.labels import read_label, segments_of, told, voxels_of
 from lib.limits import Taken, called, check_size
 from lib.names import checked_name, parted, safe_name
 from lib.whole import WholeDatastore, volumes
-from samparser_monai.volumes.reading import check_same_grid, read_oriented, read_volume
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
+from samparser_monai.volumes.reading import check_same_grid, read_oriented, read_volume
 
 log = logging.getLogger(__name__)
 

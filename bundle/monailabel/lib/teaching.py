@@ -10,8 +10,8 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.labels import organs_of, read_label, told
-from samparser_monai.volumes.layouts import split_by_patient
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.layouts import split_by_patient
 
 HELD_OUT = 5  # of one patient alone every fifth labelled slice is held out
 

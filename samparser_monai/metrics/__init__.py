@@ -1,0 +1,1 @@
+"""How well organs and instances were found."""

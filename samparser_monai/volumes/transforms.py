@@ -1,0 +1,139 @@
+"""Transforms of volumes and of their slices: from files to prompts, and back."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, ScaleIntensityRanged, Transform
+
+from samparser_monai.errors import InputError
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.frames import from_frame
+from samparser_monai.volumes.reading import check_hounsfield, read_volume
+
+Item = dict[Hashable, Any]
+
+
+class ReadVolumed(MapTransform):
+    """Replace paths by checked volumes, 1xXxYxZ along their own axes, see read_volume."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Read the volumes of the item."""
+        return {**data, **{key: read_volume(data[key]) for key in self.key_iterator(data)}}
+
+
+class Windowd(ScaleIntensityRanged):
+    """Map a window of intensities (lowest, highest), HU in CT, to 0 to 255; the rest is clipped.
+
+    Raises:
+        InputError: the window is not two numbers that rise.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Sequence[float]) -> None:
+        if np.shape(window) != (2,) or not window[0] < window[1]:
+            raise InputError(f"window={window} must be two numbers, the lower one first")
+        super().__init__(keys, *window, b_min=0.0, b_max=255.0, clip=True)
+
+
+class CheckUnwindowedd(MapTransform):
+    """Warn of volumes that are not in HU, and refuse those from 0 to 255; see check_hounsfield.
+
+    Args:
+        keys: of the volumes.
+        window: lowest and highest intensity that will be seen.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Sequence[float]) -> None:
+        super().__init__(keys)
+        self.window = window
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Check the volumes of the item."""
+        for key in self.key_iterator(data):
+            low, high = float(data[key].min()), float(data[key].max())
+            check_hounsfield(low, high, self.window, str(data[key].meta["filename_or_obj"]))
+        return dict(data)
+
+
+class LoadSliced(Transform):
+    """Read a slice file: ``image`` 1xHxW float32 in the volume's units, ``truth`` HxW uint8.
+
+    Args:
+        labels: the organs in the order in which they were cut; those that the item drops are set
+            to background.
+    """
+
+    def __init__(self, labels: Mapping[str, Any]) -> None:
+        self.names = list(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add image and truth to the item."""
+        with np.load(data["slices"]) as file:
+            image, truth = file["image"], file["label"]
+        dropped = [n for n, name in enumerate(self.names, 1) if name not in data["organs"]]
+        truth = np.where(np.isin(truth, dropped), 0, truth)
+        return {**data, "image": torch.from_numpy(image.astype(np.float32))[None], "truth": truth}
+
+
+class Instancesd(Transform):
+    """Take the instances of ``truth``: ``organs`` (N), ``boxes`` (Nx4, XYXY), ``label`` (NxHxW).
+
+    What is too small to be an instance is no truth either: nobody is asked to find it.
+
+    Args:
+        min_area: of an instance, in pixels.
+    """
+
+    def __init__(self, min_area: int = 100) -> None:
+        self.min_area = min_area
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add the instances to the item."""
+        values, masks = instances_of(data["truth"], self.min_area)
+        return {
+            **data,
+            "organs": torch.from_numpy(values),
+            "boxes": torch.from_numpy(boxes_of(masks)),
+            "label": torch.from_numpy(masks),
+            "truth": torch.from_numpy(np.where(masks.any(0), data["truth"], 0)),
+        }
+
+
+class FromFramed(MapTransform):
+    """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of organs.
+
+    Adds ``judged``: for each picture and organ a dictionary of case, slice, organ, and the
+    HxW masks ``prediction`` and ``truth``; an organ's instances are joined.
+
+    Args:
+        keys: of the logits.
+        frame: side of the model's input, in pixels.
+        labels: the organs in the order in which they were cut.
+    """
+
+    def __init__(self, keys: KeysCollection, frame: int, labels: Mapping[str, Any]) -> None:
+        super().__init__(keys)
+        self.frame, self.names = frame, list(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add the masks of every picture of the batch."""
+        (key,) = self.keys
+        found = []
+        counts = [len(boxes) for boxes in data["boxes"]]
+        for n, logits in enumerate(data[key].split(counts)):
+            masks = from_frame(logits, data["size"][n], self.frame)[:, 0] > 0
+            truth, organs = data["truth"][n], data["organs"][n]
+            for organ in organs.unique().tolist():
+                found.append(
+                    {
+                        "case": data["case"][n],
+                        "slice": data["slice"][n],
+                        "organ": self.names[organ - 1],
+                        "prediction": masks[organs == organ].any(0).cpu(),
+                        "truth": truth == organ,
+                    }
+                )
+        return {**data, "judged": found}
