@@ -8,7 +8,7 @@ from demonstration.layouts import LAYOUTS
 from demonstration_pictures import FOLDER
 from pycocotools import mask as coco
 
-from samparser_monai import data
+from samparser_monai import pictures
 
 LABELS = {
     "coco": {"astronaut.jpg": 2, "chelsea.jpg": 3, "coffee.jpg": 3, "rocket.jpg": 1},
@@ -19,7 +19,7 @@ LABELS = {
 @pytest.mark.parametrize("scenario", LAYOUTS)
 def test_layout_is_read(scenario: str, tmp_path: Path) -> None:
     LAYOUTS[scenario](tmp_path)
-    items = getattr(data, f"{scenario}_items")(tmp_path)
+    items = getattr(pictures, f"{scenario}_items")(tmp_path)
     parts = items["train"] + items["validation"]
     if scenario in LABELS:
         assert {i["case"]: len(i["annotations"]) for i in parts} == LABELS[scenario]

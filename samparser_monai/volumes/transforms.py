@@ -102,7 +102,7 @@ class Instancesd(Transform):
         }
 
 
-class FromFramed(MapTransform):
+class OrganMasksd(MapTransform):
     """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of organs.
 
     Adds ``judged``: for each picture and organ a dictionary of case, slice, organ, and the
