@@ -141,7 +141,7 @@ def _end_with(sentinel: int) -> None:
 
 def end(leader: int | None) -> None:
     """End a cell's process, with what it has begun."""
-    for kill in (os.killpg, os.kill):  # it may have no group yet
+    for kill in (os.killpg, os.kill) if leader else ():  # it may have no group yet
         with suppress(ProcessLookupError):
             kill(leader, signal.SIGKILL)
 

@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -239,8 +239,10 @@ def main() -> int:
         with closing(runs):
             done += sum(tqdm(runs, total=len(grid), initial=done, unit="cell", desc=study))
     except KeyboardInterrupt:
-        print(f"interrupted: the cells that are finished stay in {folder}", file=sys.stderr)
-        return 130
+        told = f"interrupted: the cells that are finished stay in {folder}"
+        print(told, file=sys.stderr, flush=True)
+        end(forkserver._forkserver._forkserver_pid)  # it, and torch here, would take their time
+        os._exit(130)
     print(f"{done} of {len(grid)} cells in {folder}; now scripts/make_tables.py")
     return int(done < len(grid))
 

@@ -10,19 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from federated_sites import SCANNERS, make_site
-from monai.bundle import ConfigParser
-
 from samparser_monai.errors import InputError, root_cause, unknown, writable
-from samparser_monai.federated.site import CONFIG_FILES, FOLDER
+from samparser_monai.federated.folder import FOLDER
 from samparser_monai.files import read_json
-from samparser_monai.tuned.part import save_tuned
 
 ROOT = Path(__file__).parent.parent
 
 
 def start(args: argparse.Namespace) -> None:
     """Write start.safetensors, SAM as published: what every site must agree to, and round 0."""
+    from monai.bundle import ConfigParser
+
+    from samparser_monai.federated.site import CONFIG_FILES
+    from samparser_monai.tuned.part import save_tuned
+
     parser = ConfigParser()
     parser.read_config([str(ROOT / file) for file in CONFIG_FILES])
     for key in args.set:
@@ -78,6 +79,8 @@ def simulate(args: argparse.Namespace) -> None:
 
 def demo(args: argparse.Namespace) -> None:
     """Make three synthetic hospitals in FOLDER and rehearse their federation."""
+    from federated_sites import SCANNERS, make_site
+
     folder = writable("FOLDER", args.folder).resolve()
     for number, (name, scanner) in enumerate(SCANNERS.items()):
         data = make_site(folder / "data" / name, scanner, args.cases, 100 * number)

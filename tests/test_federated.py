@@ -11,7 +11,8 @@ import torch
 from conftest import ROOT, SMALL, make_dataset
 
 from samparser_monai.errors import InputError
-from samparser_monai.federated.site import FOLDER, Site, federation_folder, site_settings
+from samparser_monai.federated.folder import FOLDER, federation_folder, site_settings
+from samparser_monai.federated.site import Site
 from samparser_monai.federated.updates import AGREED, Update, average, disagreement, refusal
 
 TENSORS = {"neck.0": np.zeros(4, np.float32), "neck.2": np.zeros(3, np.float32)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT, SMALL, make_dataset, read_json
 
-from samparser_monai.federated.site import FOLDER
+from samparser_monai.federated.folder import FOLDER
 from samparser_monai.federated.updates import AGREED, fingerprint
 from samparser_monai.tuned.part import read_tuned, write_tuned
 

@@ -30,7 +30,8 @@ from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
 from nvflare.fuel.utils import fobs
 
 from samparser_monai.errors import root_cause
-from samparser_monai.federated.site import Site, federation_folder, site_settings
+from samparser_monai.federated.folder import federation_folder, site_settings
+from samparser_monai.federated.site import Site
 from samparser_monai.federated.updates import (
     Update,
     agreed,

@@ -1,6 +1,5 @@
 """A site: the shipped bundle on its own cases, driven by MONAI's federated client."""
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,33 +13,13 @@ from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 from torch import nn
 
-from samparser_monai.errors import InputError, unknown
+from samparser_monai.errors import unknown
 from samparser_monai.federated.updates import Tensors, Update, agreed
-from samparser_monai.files import read_json
 from samparser_monai.tuned.part import read_tuned, save_tuned, tuned_names
-
-FOLDER = "SAMPARSER_FEDERATION"
-"""Environment variable: the folder of a machine's own settings, ``<site>.json``; on the server of
-``start.safetensors``, ``tuned.safetensors`` and ``rounds.jsonl``."""
 
 CONFIG_FILES = ["configs/train.json", "configs/federated.json"]
 
 Proximal = Callable[[nn.Module, nn.Module], torch.Tensor]
-
-
-def federation_folder() -> Path:
-    """Return the folder that the environment variable names.
-
-    Raises:
-        InputError: it is not set, or there is no such folder.
-    """
-    folder = Path(os.environ.get(FOLDER, ""))
-    if FOLDER not in os.environ or not folder.is_dir():
-        raise InputError(
-            f"{FOLDER}={str(os.environ.get(FOLDER, ''))!r} is no folder: set it to the one with "
-            "this machine's part of the federation before FLARE is started (docs/federated.md)"
-        )
-    return folder
 
 
 class Site:
@@ -144,12 +123,3 @@ class Site:
         proximal, loss = self.proximal, self.loss
         assert proximal is not None
         return lambda *args: loss(*args) + proximal(now, then)
-
-
-def site_settings(name: str) -> dict[str, Any]:
-    """Return the settings of a site from this machine's folder.
-
-    Raises:
-        InputError: there is no folder or no file, or it is not JSON.
-    """
-    return read_json(federation_folder() / f"{name}.json")
