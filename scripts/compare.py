@@ -5,9 +5,9 @@
         [--study NAME] [--jobs 1] [--key value ...]
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
-of their own, and a file results/STUDY/run_CELL.json. A key that some methods alone have, `--vary
+of their own, and a line of results/STUDY/runs.jsonl. A key that some methods alone have, `--vary
 rank=4,8` say, varies those. A study has the scenario's name unless it is given another. Cells that
-have their file are not run again, so a study goes on where it was ended; a file that was made with
+have their line are not run again, so a study goes on where it was ended; one that was made with
 other data or options is an error, which says what differs.
 Every seed begins with SAM as published, which the others are measured against. No model is chosen
 by the pictures that judge it: each is that of the last epoch. `--jobs N` runs N cells at a time on
@@ -45,6 +45,7 @@ from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import read_json, write_json
+from samparser_monai.harness.runs import FILE, read_runs, write_run
 from samparser_monai.training.resuming import differences, states_of
 
 METHODS = sorted(path.stem for path in Path("configs", "methods").glob("*.json"))
@@ -112,21 +113,22 @@ def published(cell: Cell) -> Cell:
 
 
 def to_run(grid: list[Cell], folder: Path, scenario: str, options: list[str]) -> list[Cell]:
-    """Return the cells that have no file yet, each with all that it depends on.
+    """Return the cells that have no result yet, each with all that it depends on.
 
     Raises:
-        InputError: the file of a cell was made with other data or options.
+        InputError: the result of a cell was made with other data or options.
     """
     state = lru_cache(states_of)  # the same data in every cell
-    missing = []
+    known, missing = read_runs(folder), []
     for cell in grid:
         depends = depends_on(cell, scenario, options, state)
-        file = folder / f"run_{name_of(cell)}.json"
-        if not file.exists():
+        name = name_of(cell)
+        if name not in known:
             missing.append({**cell, "depends": depends})
-        elif differs := differences(*_comparable(read_json(file), depends, cell, options)):
+        elif differs := differences(*_comparable(known[name], depends, cell, options)):
             raise InputError(
-                f"{file} was made otherwise: {differs}; give another --study, or move it away"
+                f"{name} in {folder / FILE} was made otherwise: {differs}; give another --study, "
+                "or take its line out"
             )
     return missing
 
@@ -146,7 +148,7 @@ def _comparable(
 def run_grid(
     missing: list[Cell], folder: Path, scenario: str, options: list[str], jobs: int
 ) -> Iterator[bool]:
-    """Run cells and write their files; yield for each whether it has one now.
+    """Run cells and write their lines; yield for each whether it has one now.
 
     A cell has a process of its own, forked from one that has imported everything already. However
     this ends, their processes and their folders end with it.
@@ -185,15 +187,17 @@ def _may_begin(cell: Cell, running: dict[int, tuple[BaseProcess, Cell]]) -> bool
 
 
 def _finish(cell: Cell, folder: Path, made: Path) -> bool:
-    """Write the file of a cell that has ended, or say why there is none."""
+    """Write the line of a cell that has ended, or say why there is none."""
     try:
         outcome = read_json(made / "result.json") if (made / "result.json").exists() else {}
         if "result" not in outcome:
             raise InputError(outcome.get("error", "its process was ended (out of memory?)"))
         result = start = outcome["result"]
         if cell["method"] != "zero_shot":
-            start = read_json(folder / f"run_{name_of(published(cell))}.json")
-        write_json(folder / f"run_{name_of(cell)}.json", with_published(result, start))
+            name = name_of(published(cell))
+            if (start := read_runs(folder).get(name)) is None:
+                raise InputError(f"it is measured against {name}, which has no result")
+        write_run(folder, name_of(cell), with_published(result, start))
     except InputError as error:  # the others go on
         tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
         return False

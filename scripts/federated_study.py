@@ -3,7 +3,7 @@
     python scripts/federated_study.py FOLDER [--seeds 3] [--decoder frozen] [--set KEY=VALUE ...]
 
 The rounds are those of a federation, made in one process: a site's round and the average are the
-same functions that NVIDIA FLARE calls. A seed writes results/federated/run_DECODER_seed=N.json.
+same functions that NVIDIA FLARE calls. A seed is a line of results/federated/runs.jsonl.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from federated_sites import SCANNERS, make_site
 
 from samparser_monai.federated.site import Site
 from samparser_monai.federated.updates import average
-from samparser_monai.files import write_json
+from samparser_monai.harness import read_runs, write_run
 
 SITES = [name for name in SCANNERS if name != "unseen"]
 MOST_CASES = 1000
+RESULTS = ROOT / "results" / "federated"
 
 
 def datalist(folder: Path, sites: list[str], cases: int) -> str:
@@ -105,7 +106,8 @@ if __name__ == "__main__":
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):
-        target = ROOT / "results" / "federated" / f"run_{args.decoder}_seed={seed}.json"
-        if not target.exists():
+        cell = f"{args.decoder}_seed={seed}"
+        if cell not in read_runs(RESULTS):
             keys = {"decoder": args.decoder, **dict(args.set)}
-            write_json(target, study(args.folder.resolve(), seed, args.rounds, args.cases, keys))
+            run = study(args.folder.resolve(), seed, args.rounds, args.cases, keys)
+            write_run(RESULTS, cell, run)

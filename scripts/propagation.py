@@ -1,6 +1,6 @@
 """Measure what few prompts make of a volume whose labels are known: DSC to an organ and to a way.
 
-    python scripts/propagation.py --dataset_dir DATALIST.json --json results/propagation/run_X.json
+    python scripts/propagation.py --dataset_dir DATALIST.json --study results/propagation --cell X
         [--name NAME] [--model_file models/model.pt --decoder tuned|frozen]
 
 The boxes are those of the labels: one to each connected part of an organ. With --ways or --organs
@@ -23,7 +23,8 @@ from tqdm import tqdm
 from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import cache_dir
-from samparser_monai.files import keep_apart, read_json, write_json
+from samparser_monai.files import keep_apart
+from samparser_monai.harness import read_runs, write_run
 from samparser_monai.sam import SamNetwork, backbone_named, build
 from samparser_monai.training.features import FeatureCache, prefix_hash
 from samparser_monai.training.resuming import differences
@@ -133,17 +134,15 @@ def measure(
     return result
 
 
-def of_before(path: Path, about: dict[str, str]) -> dict[str, Any]:
-    """Return the cases, case -> way -> organ -> DSC, that a file of an earlier run has.
+def of_before(study: Path, cell: str, about: dict[str, str]) -> dict[str, Any]:
+    """Return the cases, case -> way -> organ -> DSC, that an earlier run of the cell has.
 
     Raises:
-        InputError: the file is another's, or of another model.
+        InputError: the cell is of another model.
     """
-    found = read_json(path) if path.exists() else {**about, "cases": {}}
-    if not isinstance(found, dict) or found.keys() != {*about, "cases"}:
-        raise InputError(f"--json {path} is no file that this script wrote: name another")
+    found = read_runs(study).get(cell, {**about, "cases": {}})
     if differs := differences({**found, "cases": None}, {**about, "cases": None}):
-        raise InputError(f"--json {path} is of another model ({differs}): name another")
+        raise InputError(f"--cell {cell} is of another model ({differs}): name another")
     return found["cases"]
 
 
@@ -159,7 +158,8 @@ def main() -> None:
     """Measure the volumes of a datalist and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--study", type=Path, required=True, help="folder of its runs.jsonl")
+    parser.add_argument("--cell", required=True, help="of the run, in that table")
     parser.add_argument("--name", default="SAM as published")
     parser.add_argument("--backbone", default="mobile_sam")
     parser.add_argument("--model_file")
@@ -173,8 +173,8 @@ def main() -> None:
         parser.error(f"--ways {sorted(unknown)}: known are {list(ways([], {}))}")
     about = {"name": given.name, "backbone": given.backbone}
     try:
-        keep_apart({"json": given.json}, {"dataset_dir": given.dataset_dir})
-        before = of_before(given.json, about)
+        keep_apart({"study": given.study}, {"dataset_dir": given.dataset_dir})
+        before = of_before(given.study, given.cell, about)
     except InputError as error:
         parser.error(str(error))
     network = methods.coefficients(build(given.backbone), decoder=given.decoder).eval()
@@ -186,7 +186,7 @@ def main() -> None:
         for item in items
         if not given.cases or item["case"] in given.cases
     }
-    write_json(given.json, {**about, "cases": merged(before, cases)})
+    write_run(given.study, given.cell, {**about, "cases": merged(before, cases)})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The harness: a result file to a cell, and cells that have one are not run again."""
+"""The harness: a line to a cell, and cells that have one are not run again."""
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import compare
 import pytest
-from conftest import ROOT, make_dataset, read_json
+from conftest import ROOT, make_dataset
 
 from samparser_monai.errors import InputError
+from samparser_monai.harness import read_runs, write_run
 
 
 def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> None:
@@ -22,18 +22,18 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "1"]
     command += ["--min_area", "20", "--min_volume", "100", "--cache_dir", str(tmp_path / "cache")]
     command += ["--jobs", "2"]
-    done = tmp_path / "abdomen_ct" / "run_decoder_only_tuned_seed=0.json"
-    done.parent.mkdir()
+    study, name = tmp_path / "abdomen_ct", "decoder_only_tuned_seed=0"
     # of a version that kept the options alone, with paths by their names
     given = [part if "/" not in part else Path(part).name for part in command[11:-2]]
-    done.write_text(text := json.dumps({"given": given}))
+    write_run(study, name, done := {"given": given})
     subprocess.run(command, cwd=ROOT, check=True)
-    assert done.read_text() == text
-    result = read_json(tmp_path / "abdomen_ct" / "run_coefficients_frozen_seed=0.json")
+    runs = read_runs(study)
+    assert runs[name] == done
+    result = runs["coefficients_frozen_seed=0"]
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
     assert result["given"][:2] == ["--dataset_dir", dataset.name]
     assert result["steps"] == 12 and result["images_a_second"] > 0
-    published = read_json(tmp_path / "abdomen_ct" / "run_zero_shot_frozen_seed=0.json")
+    published = runs["zero_shot_frozen_seed=0"]
     assert result["published"] == published["tuned"] == published["published"]
     assert result["volumes"]["published"] == published["volumes"]["tuned"]
     assert {row["model"] for row in result["cases"]} == {"tuned"}
@@ -100,7 +100,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     options = ["--dataset_dir", str(make_dataset(tmp_path / "ct", 1)), "--epochs", "2"]
     cell = {"method": "lora", "decoder": "tuned", "seed": 0, "options": {}}
     (run,) = compare.to_run([cell], tmp_path, "abdomen_ct", options)
-    (tmp_path / f"run_{compare.name_of(cell)}.json").write_text(json.dumps(run))
+    write_run(tmp_path, compare.name_of(cell), run)
     return options
 
 
