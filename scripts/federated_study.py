@@ -50,7 +50,7 @@ def judged(site: Site, tensors: dict[str, np.ndarray]) -> dict[str, float]:
         own[name].data.copy_(own[name].new_tensor(tensor))
     evaluator = site.parsed("validate#evaluator")
     evaluator.run()
-    return {"mean": round(100 * float(evaluator.state.metrics["dsc"]), 3)}
+    return {"mean": round(float(evaluator.state.metrics["dsc"]), 3)}
 
 
 def study(folder: Path, seed: int, rounds: int, cases: int, keys: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from samparser_monai.federated.job import federated_job  # noqa: E402
 common_decomposers.register()
 numpy_decomposers.register()
 ABOUTS: dict[str, Any] = dict.fromkeys(AGREED, "same") | {"versions": {"torch": "2"}}
-NAMES = ("neck.0", "neck.2")
+NAMES = tuple(f"image_encoder.neck.{n}.parametrizations.weight.original1" for n in (0, 2))
 
 
 @pytest.fixture
@@ -74,15 +74,16 @@ def test_rounds_are_averaged_noted_and_taken_up_again(folder: Path) -> None:
     assert not aggregator.accept(sent("d", 0.1, round=-1), now)  # late
     assert not aggregator.accept(sent("e", 0.1, image=np.zeros(9)), now)
     mean = from_shareable(aggregator.aggregate(now)).data
-    np.testing.assert_allclose(mean["neck.0"], 0.25, rtol=1e-6)
+    np.testing.assert_allclose(mean[NAMES[0]], 0.25, rtol=1e-6)
     row = json.loads((folder / "rounds.jsonl").read_text())
     assert set(row["sites"]) == {"a", "b"} and set(row["left_out"]) == {"b", "c", "d", "e"}
+    assert all(2048 < site["bytes"] < 4096 for site in row["sites"].values())
     assert "not finite" in row["left_out"]["c"] and "round -1" in row["left_out"]["d"]
 
     model["weights"] = mean
     persistor.save_model(model, now)
     again = TunedPersistor()
-    np.testing.assert_array_equal(again.load_model(context())["weights"]["neck.2"], mean["neck.2"])
+    np.testing.assert_array_equal(again.load_model(context())["weights"][NAMES[1]], mean[NAMES[1]])
     assert again.about[ROUNDS_DONE] == 1 and again.about["versions"] == {"torch": "2"}
 
 

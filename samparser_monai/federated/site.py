@@ -85,7 +85,9 @@ class Site:
     def tuned(self) -> dict[str, np.ndarray]:
         """Return the tuned tensors as they are now."""
         weights = self.network.state_dict()
-        return {name: weights[name].detach().cpu().numpy() for name in tuned_names(self.network)}
+        return {
+            name: weights[name].detach().cpu().numpy().copy() for name in tuned_names(self.network)
+        }
 
     def train(self, tensors: Tensors, round: int) -> Update:
         """Train one round from the federation's tuned part; return what it changed.

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientation
 from nibabel.openers import ImageOpener
@@ -234,7 +235,7 @@ def read_labels_like(volume: MetaTensor, path: str | Path) -> MetaTensor:
     axes = "".join(nib.aff2axcodes(np.asarray(volume.affine, dtype=float)))
     labels = Orientation(axes, labels=None)(read_volume(path))
     check_same_grid(volume, labels, volume.meta["filename_or_obj"], path)
-    return labels.new_tensor(whole_labels(labels.numpy(), str(path)))
+    return labels.new_tensor(whole_labels(labels.numpy(), str(path)), dtype=torch.uint8)
 
 
 def check_same_grid(

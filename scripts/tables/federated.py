@@ -16,6 +16,9 @@ what patients gain.
 def page() -> str:
     """Return the page: a table to each decoder."""
     runs = runs_of(ROOT / "results" / "federated")
+    if not runs:
+        command = "python scripts/federated_study.py build/federated_study"
+        return f"{HEAD}\nNot yet measured:\n\n    {command}\n"
     return HEAD + "".join(_section([r for r in runs if r["decoder"] == d]) for d in _decoders(runs))
 
 
