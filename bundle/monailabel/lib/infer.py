@@ -61,7 +61,7 @@ class Segmenter(InferTask):
         tuned = tuned[0] if isinstance(tuned, list) else str(tuned)
         session = self.volumes.session(image_path(request.get("image")), tuned)
         opened, computed = time.monotonic(), session.computed
-        shape = tuple(session.volume.shape[1:])
+        shape = tuple(session.view.volume.shape[1:])
         prompts = prompts_of(request, list(session.labels), shape, self.dimension)
         propagate = self.volumes.model.road[1].propagate if self.dimension == 3 else None
         found = session.segment(prompts, propagate)
