@@ -15,7 +15,7 @@ from nibabel.openers import ImageOpener
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below
 from samparser_monai.volumes.dicom import is_dicom, read_series
-from samparser_monai.volumes.label_names import same_organ
+from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
 
 AXES = "LPS"
