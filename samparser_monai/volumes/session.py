@@ -68,7 +68,8 @@ class VolumeSession:
         self.view, self.labels = View(volume, plane), organ_values(labels)
         self.network, self.backbone = network, backbone
         self.device = next(network.parameters()).device
-        self.bar = tqdm(disable=True)  # counts the slices that the trunk has seen
+        self.bar = tqdm(disable=True)  # of the slices that the trunk has seen
+        self.computed = 0  # how many that were
         self.targets = TargetReader(self.view, labels, backbone.image_size)
         self._kept_features, self._kept_embeddings = Kept(kept), Kept(kept)
 
@@ -88,6 +89,7 @@ class VolumeSession:
     @torch.no_grad()
     def _features(self, k: int) -> Tensor:
         self.bar.update()
+        self.computed += 1
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.backbone.mean, self.backbone.std))
         image = (self.view.picture(k).expand(3, *self.view.size) - mean) / std
         return self.network.features(
