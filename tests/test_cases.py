@@ -15,8 +15,9 @@ from samparser_monai.errors import InputError
 from samparser_monai.volumes import abdomen_ct_items
 from samparser_monai.volumes.cases import list_volumes
 from samparser_monai.volumes.dataset_json import check_labels
+from samparser_monai.volumes.label_volumes import read_pair
 from samparser_monai.volumes.organ_names import same_organ
-from samparser_monai.volumes.reading import disagreeing_forms, read_pair, read_volume
+from samparser_monai.volumes.reading import disagreeing_forms, read_volume
 from samparser_monai.volumes.slices import SliceDataset
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from samparser_monai.geometry.boxes import boxes_of
+
 BINS = 64  # of the window, 0..255
 SPREAD = 1.5  # of noise, in bins
 
@@ -56,10 +58,9 @@ def around(mask: Tensor, wide: float) -> Tensor:
     """Return the box of a mask (hxw, bool), widened by a share of its sides, as a mask."""
     found = torch.zeros_like(mask)
     if mask.any():
+        left, top, right, bottom = boxes_of(mask[None].numpy())[0].astype(int)
         sides = []
-        for axis in (1, 0):  # rows, columns
-            shown = torch.nonzero(mask.any(axis))[:, 0]
-            low, high = int(shown[0]), int(shown[-1]) + 1
+        for low, high in ((top, bottom + 1), (left, right + 1)):
             more = round((high - low) * wide)
             sides.append(slice(max(0, low - more), high + more))
         found[tuple(sides)] = True

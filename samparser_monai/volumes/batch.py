@@ -18,8 +18,8 @@ from monai.engines import SupervisedEvaluator
 
 from samparser_monai.errors import InputError, told, writable
 from samparser_monai.files import DiskFull, keep_apart, replacing
+from samparser_monai.volumes.label_volumes import read_labels_like
 from samparser_monai.volumes.page import draw_case, write_page
-from samparser_monai.volumes.reading import read_labels_like
 from samparser_monai.volumes.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class CaseDataset(Dataset):
         resume: bool = False,
     ) -> None:
         self.cases = [item["case"] for item in data]
-        check_names(self.cases)
+        check_case_names(self.cases)
         for item in data:
             keep_apart({"output_dir": output_dir}, _inputs(item))
         rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
@@ -240,7 +240,7 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
     )
 
 
-def check_names(cases: Sequence[str]) -> None:
+def check_case_names(cases: Sequence[str]) -> None:
     """Raise an InputError unless each case can have a file of its own in a folder.
 
     Disks differ in whether they tell ``A`` from ``a``, and one form of an accent from another.

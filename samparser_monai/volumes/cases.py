@@ -1,4 +1,4 @@
-"""Volumes that wait for a prediction, with what people prompt them by."""
+"""Volumes to be segmented, with what people prompt them by."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""CT volumes in the layouts that people have, split by patient."""
+"""Labelled volumes to train on, in the layouts that people have, split by patient."""
 
 import re
 from pathlib import Path

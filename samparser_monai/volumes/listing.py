@@ -1,4 +1,4 @@
-"""Which volumes there are, and what each is called, in folders and in datalists."""
+"""What layouts and cases share: volumes in folders and in datalists, and what each is called."""
 
 import os
 import unicodedata

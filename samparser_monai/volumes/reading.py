@@ -7,22 +7,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientation
 from nibabel.openers import ImageOpener
 
 from samparser_monai.errors import InputError
-from samparser_monai.files import ends_with, files_below
+from samparser_monai.files import ends_with
 from samparser_monai.volumes.dicom import is_dicom, read_series
-from samparser_monai.volumes.organ_names import same_organ
-from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
+from samparser_monai.volumes.grids import TOLERANCE_MM, farthest
 
 AXES = "LPS"
 """Voxel axes after reading: to the patient's left, to the back, to the head."""
-
-TOLERANCE_MM = 0.1
-"""How far the corners of an image and of its label may lie apart."""
 
 NIFTI = (".nii", ".nii.gz")
 ENDINGS = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -139,14 +134,14 @@ def disagreeing_forms(path: str | Path) -> str | None:
     (qform, has_q), (sform, has_s) = image.get_qform(coded=True), image.get_sform(coded=True)
     if not has_q and not has_s:
         return "it has neither sform nor qform: nibabel and ITK (3D Slicer) place it differently"
-    if not has_q or not has_s or _farthest(qform, sform, image.shape[:3]) <= TOLERANCE_MM:
+    if not has_q or not has_s or farthest(qform, sform, image.shape[:3]) <= TOLERANCE_MM:
         return None
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         by_itk = _ras(reader)
-        near = _farthest(by_itk, sform, image.shape[:3]) <= TOLERANCE_MM
+        near = farthest(by_itk, sform, image.shape[:3]) <= TOLERANCE_MM
         tool = (
             "and ITK (3D Slicer) read, and the qform"
             if near
@@ -154,7 +149,7 @@ def disagreeing_forms(path: str | Path) -> str | None:
         )
     except RuntimeError:
         tool = "reads, and the qform; ITK (3D Slicer) reads neither"
-    apart = _farthest(qform, sform, image.shape[:3])
+    apart = farthest(qform, sform, image.shape[:3])
     return f"its sform, which nibabel (and so this program) {tool}, lie up to {apart:.1f} mm apart"
 
 
@@ -181,92 +176,3 @@ def check_hounsfield(low: float, high: float, window: Sequence[float], where: st
 def read_oriented(path: str | Path) -> MetaTensor:
     """Read a volume as read_volume, its axes brought to LPS."""
     return Orientation(AXES, labels=None)(read_volume(path))
-
-
-def along(volume: MetaTensor, other: MetaTensor) -> MetaTensor:
-    """Return a volume with its axes in the order, and the directions, of another's."""
-    axes = "".join(nib.aff2axcodes(np.asarray(other.affine, dtype=float)))
-    return Orientation(axes, labels=None)(volume)
-
-
-def read_pair(
-    image: str | Path, label: str | Path, labels: Labels | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image and its label on the same grid, each XxYxZ along LPS.
-
-    Args:
-        image: see read_volume.
-        label: the same, or a folder of one mask to an organ, named after it, which get the
-            organs' values (the first of each).
-        labels: organ -> its value, or values.
-
-    Raises:
-        InputError: as read_volume; shapes or affines that do not agree; an empty label, or one
-            whose values are not whole, see whole_labels.
-    """
-    volume, values = read_oriented(image), None
-    files = files_below(Path(label)) if Path(label).is_dir() else []
-    masks = [path for path in files if ends_with(path, ENDINGS)]
-    known = organ_values(labels) if masks and labels is not None else {}
-    for organ, (value, *_) in known.items():
-        for path in masks:
-            if same_organ(organ, path.name.split(".")[0]):
-                mask = _on_grid(volume, image, path)
-                values = mask * 0 if values is None else values
-                values[(values == 0) & (mask > 0)] = value
-    if values is None:
-        if masks:
-            raise InputError(f"{label} has no mask of {list(known)}: name them after the organs")
-        values = _on_grid(volume, image, label)
-    if not values.any():
-        raise InputError(f"{label} is all zero: label at least one organ, or leave the case out")
-    return volume.numpy()[0], values
-
-
-def _on_grid(volume: MetaTensor, image: str | Path, label: str | Path) -> np.ndarray:
-    """Return a label's values, XxYxZ along LPS, where it lies on the grid of an image."""
-    truth = read_oriented(label)
-    check_same_grid(volume, truth, image, label)
-    return whole_labels(truth.numpy()[0], str(label))
-
-
-def read_labels_like(volume: MetaTensor, path: str | Path) -> MetaTensor:
-    """Read a label volume that shows what ``volume`` shows: 1xXxYxZ, uint8, on its grid.
-
-    The same voxels along other axes are brought to the volume's.
-
-    Raises:
-        InputError: as read_volume; another grid; values that are no labels, see whole_labels.
-    """
-    labels = along(read_volume(path), volume)
-    check_same_grid(volume, labels, volume.meta["filename_or_obj"], path)
-    return labels.new_tensor(whole_labels(labels.numpy(), str(path)), dtype=torch.uint8)
-
-
-def check_same_grid(
-    one: MetaTensor, other: MetaTensor, path: str | Path, other_path: str | Path
-) -> None:
-    """Raise an InputError unless two volumes, read from these paths, lie on the same grid."""
-    if one.shape != other.shape:
-        raise InputError(
-            f"{other_path} has shape {tuple(other.shape[1:])} and {path} has "
-            f"{tuple(one.shape[1:])}: they must lie on the same grid; resample it"
-        )
-    apart = corner_distance(one, other)
-    if apart > TOLERANCE_MM:
-        raise InputError(
-            f"{other_path} lies up to {apart:.2f} mm away from {path} (tolerance {TOLERANCE_MM} "
-            "mm): their affines must agree; resample it or correct its header"
-        )
-
-
-def corner_distance(one: MetaTensor, other: MetaTensor) -> float:
-    """Return how far apart, in mm, the corners of two volumes of the same shape lie at most."""
-    return _farthest(np.asarray(one.affine), np.asarray(other.affine), one.shape[1:])
-
-
-def _farthest(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    ends = [(0, side - 1) for side in shape]
-    corners = np.stack([*np.meshgrid(*ends, indexing="ij"), np.ones((2, 2, 2))], -1).reshape(-1, 4)
-    moved = corners @ (one - other).T
-    return float(np.linalg.norm(moved[:, :3], axis=1).max())

@@ -18,8 +18,9 @@ from tqdm.contrib.concurrent import thread_map
 from samparser_monai.errors import InputError, at_least, writable
 from samparser_monai.files import files_below
 from samparser_monai.geometry.components import instances_of
+from samparser_monai.volumes.label_volumes import read_pair
 from samparser_monai.volumes.organs import Labels, organ_values
-from samparser_monai.volumes.reading import check_hounsfield, read_pair
+from samparser_monai.volumes.reading import check_hounsfield
 
 Item = dict[str, Any]
 log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from samparser_monai.errors import InputError
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import frame_scale
+from samparser_monai.volumes.label_volumes import read_labels_like
 from samparser_monai.volumes.organs import Labels, organ_values
-from samparser_monai.volumes.reading import disagreeing_forms, read_labels_like
+from samparser_monai.volumes.reading import disagreeing_forms
 from samparser_monai.volumes.view import View
 
 Prompt = Mapping[str, Any]

@@ -8,7 +8,7 @@ from monai.transforms import Orientation
 from torch import Tensor
 
 from samparser_monai.errors import unknown
-from samparser_monai.volumes.reading import along
+from samparser_monai.volumes.grids import along, spacing_of
 
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
 """Plane -> where the columns, the rows and the slices of its pictures run to."""
@@ -69,8 +69,3 @@ def plane_of(volume: MetaTensor) -> str:
     x, y, z = spacing_of(Orientation(PLANES["axial"], labels=None)(volume))
     unequal = {"axial": abs(x - y), "coronal": abs(x - z), "sagittal": abs(y - z)}
     return min(unequal, key=lambda plane: round(unequal[plane], 3))
-
-
-def spacing_of(volume: MetaTensor) -> np.ndarray:
-    """Return the distances in mm (3,) between voxels along each axis."""
-    return np.linalg.norm(np.asarray(volume.affine, dtype=float)[:3, :3], axis=0)

@@ -19,7 +19,8 @@ from lib.names import checked_name, parted, safe_name
 from lib.whole import WholeDatastore, volumes
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
-from samparser_monai.volumes.reading import check_same_grid, read_oriented, read_volume
+from samparser_monai.volumes.grids import check_same_grid
+from samparser_monai.volumes.reading import read_oriented, read_volume
 
 log = logging.getLogger(__name__)
 
