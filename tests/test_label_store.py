@@ -21,14 +21,15 @@ from conftest import AFFINES, LABELS, ROOT, ct, save_volume
 
 pytest.importorskip("monailabel", reason="see make test-label")
 sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
-from lib.labels import segments_of, with_own_values
-from lib.limits import Taken, TooLarge, check_size
+from lib.labels import labels_given, segments_of, with_own_values
+from lib.limits import Taken, TooLarge, check_size, number
 from lib.model import Versions
 from lib.names import safe_name
 from lib.runs import SERVER, Runs
 from lib.sessions import CheckedSessions
 from lib.stores import CheckedDatastore
 from lib.teaching import check_labels, labelled, training_items
+from lib.train import Tuner
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import DiskFull
@@ -472,3 +473,18 @@ def test_a_training_ends_with_its_server(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv(SERVER, json.dumps(gone))
     with pytest.raises(InputError, match="that asked for this training is gone"), runs.begin():
         pass
+
+
+@pytest.mark.parametrize("value", ["", "x", "nan", "inf", "0", "-1"])
+def test_options_that_are_no_numbers_are_told(value: str) -> None:
+    with pytest.raises(InputError, match=r"--conf volumes .* must be a number"):
+        number({"volumes": value}, "volumes", 3, least=1)
+    assert number({}, "upload_gb", 2) == 2
+
+
+def test_options_that_cannot_be_read_are_told() -> None:
+    for labels in ("{liver: 1}", "[1]", '{"liver": 0}'):
+        with pytest.raises(InputError, match="labels"):
+            labels_given(labels)
+    with pytest.raises(InputError, match=r"--conf patient .* is no regular expression"):
+        Tuner(None, None, "(")

@@ -18,9 +18,9 @@ from lib.endpoints import replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
 from lib.infer import Segmenter  # noqa: E402
-from lib.labels import with_own_values  # noqa: E402
+from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
-from lib.limits import check_size  # noqa: E402
+from lib.limits import check_size, number  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
@@ -52,11 +52,12 @@ class SamParserApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         overrides = {key: conf[key] for key in ("backbone", "checkpoint") if key in conf}
         if "labels" in conf:
-            overrides["labels"] = json.loads(conf["labels"])
+            overrides["labels"] = labels_given(conf["labels"])
         self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides)
-        self.volumes = OpenVolumes(self.model, int(conf.get("volumes", 3)))
+        self.volumes = OpenVolumes(self.model, int(number(conf, "volumes", 3, least=1)))
         self.runs = Runs(self.model.bundle)
-        self.unpacked = int(float(conf.get("unpacked_gb", 4)) * 1e9)
+        self.unpacked = int(number(conf, "unpacked_gb", 4) * 1e9)
+        self.uploaded = int(number(conf, "upload_gb", 2) * 1e9)
         super().__init__(
             app_dir,
             studies,
@@ -128,7 +129,7 @@ class SamParserApp(MONAILabelApp):
         os.environ[SERVER] = json.dumps(this_process())
         self.runs.clear()
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
-        guard(app, hosts, int(float(self.conf.get("upload_gb", 2)) * 1e9))
+        guard(app, hosts, self.uploaded)
         replace_endpoints(self.check_training, self.runs.stopped)
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")

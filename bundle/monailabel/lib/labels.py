@@ -1,5 +1,6 @@
 """Labels as viewers save them: what they hold, whose it is, and what is left out."""
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,22 @@ from samparser_monai.volumes.organs import organ_values, whole_labels
 from samparser_monai.volumes.reading import read_oriented, read_volume
 
 SHAPE = "it must be a list of {'name': 'liver', 'idx': 1}, one for each segment"
+
+
+def labels_given(text: str) -> dict[str, Any]:
+    """Return the organs of ``--conf labels``, organ -> its value, or values.
+
+    Raises:
+        InputError: it is no JSON, or no such object.
+    """
+    try:
+        labels = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"--conf labels {text!r:.80} is no JSON ({error}): write it as '{{\"liver\": 1}}'"
+        ) from error
+    organ_values(labels)
+    return labels
 
 
 def segments_of(info: Any) -> dict[int, str]:
@@ -53,7 +70,10 @@ def read_label(path: str, where: str) -> MetaTensor:
     Raises:
         InputError: it is no volume, or holds what is no label.
     """
-    volume = read_oriented(path)
+    return _whole(read_oriented(path), where)
+
+
+def _whole(volume: MetaTensor, where: str) -> MetaTensor:
     return MetaTensor(whole_labels(volume.numpy(), where), affine=volume.affine)
 
 
@@ -79,8 +99,7 @@ def with_own_values(path: str, info: Mapping[str, Any], labels: Mapping[str, Any
     if not segments_of(info):
         return path
     read = read_volume(path)
-    volume = MetaTensor(whole_labels(read.numpy(), path), affine=read.affine)
-    values = organs_of(volume, info, labels).numpy()[0]
+    values = organs_of(_whole(read, path), info, labels).numpy()[0]
     with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
         nib.save(nib.Nifti1Image(values, np.asarray(read.affine)), file.name)
     return file.name

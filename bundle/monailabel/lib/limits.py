@@ -7,10 +7,10 @@ import bz2
 import gzip
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import nrrd
@@ -104,6 +104,22 @@ class TooLarge(InputError):
 
 class Taken(InputError):
     """What is there already, or in use, and stays."""
+
+
+def number(conf: Mapping[str, Any], name: str, default: float, least: float = 1e-6) -> float:
+    """Return an option of ``--conf``.
+
+    Raises:
+        InputError: it is no finite number of at least ``least``.
+    """
+    given = conf.get(name, default)
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise InputError(f"--conf {name} {given!r:.80} must be a number of at least {least:g}")
+    return value
 
 
 @contextmanager

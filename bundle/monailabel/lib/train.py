@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ class Tuner(TrainTask):
     def __init__(self, model: Model, runs: Runs, patient: str = "") -> None:
         super().__init__("Tune SAM's coefficients and decoder on the labels of tag final")
         self.model, self.runs, self.patient = model, runs, patient
+        try:
+            re.compile(patient)
+        except re.error as error:
+            raise InputError(
+                f"--conf patient {patient!r:.80} is no regular expression: {error}"
+            ) from error
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show."""
