@@ -255,7 +255,7 @@ def test_spellings_of_organs(one: str, other: str, same: bool) -> None:
     ("change", "told"),
     [
         (lambda v: v + 1024, "none below 0"),
-        (lambda v: (v - v.min()) * 3, "none below 0"),  # as MR
+        (lambda v: (v - v.min()) * 9, "none below 0"),  # as MR
         (lambda v: v * 1.0, None),
     ],
 )
