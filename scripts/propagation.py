@@ -48,7 +48,7 @@ class Session(VolumeSession):
         return self._features(k)
 
     def _features(self, k: int) -> torch.Tensor:
-        key = self.cache.key(self.picture(k).contiguous(), self.prefix)
+        key = self.cache.key(self.view.picture(k).contiguous(), self.prefix)
         found = self.cache.read(key)
         if found is None:
             self.cache.write(key, found := super()._features(k)[0])

@@ -14,7 +14,8 @@ from conftest import AFFINES, LABELS, ct, save_volume
 from samparser_monai.errors import InputError
 from samparser_monai.volumes import abdomen_ct_items
 from samparser_monai.volumes.cases import list_volumes
-from samparser_monai.volumes.label_names import check_names, same_organ
+from samparser_monai.volumes.dataset_json import check_labels
+from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.reading import disagreeing_forms, read_pair, read_volume
 from samparser_monai.volumes.slices import SliceDataset
 
@@ -218,10 +219,10 @@ NNUNET = {"background": 0, "kidney (R)": 2, "kidneyLeft": 3, "Liver": 1, "cancer
 )
 def test_names_in_the_data_set_are_compared(labels: dict, message: str | None, named: dict) -> None:
     if message is None:
-        return check_names({"labels": named}, labels, Path("dataset.json"))
+        return check_labels({"labels": named}, labels, Path("dataset.json"))
     message = message.replace("which is .iver", "which is '[lL]iver")
     with pytest.raises(InputError, match=message):
-        check_names({"labels": named}, labels, Path("dataset.json"))
+        check_labels({"labels": named}, labels, Path("dataset.json"))
 
 
 def test_names_are_compared_before_training_and_before_scoring(tmp_path: Path) -> None:
@@ -245,6 +246,12 @@ def test_names_are_compared_before_training_and_before_scoring(tmp_path: Path) -
         ("gallbladder", "gall_bladder", True),
         ("liver", "liver vessel", False),
         ("spleen", "liver", False),
+        ("left kidney", "both kidneys", False),
+        ("kidney", "kidneys L + R", True),
+        ("inferior vena cava", "IVC", True),
+        ("adrenal gland", "suprarenal glands", True),
+        ("Leber", "hepatic", True),
+        ("?", "left", False),
     ],
 )
 def test_spellings_of_organs(one: str, other: str, same: bool) -> None:

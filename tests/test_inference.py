@@ -10,13 +10,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import LABELS, ct, run, save_volume, workflow
-from monai.transforms import Orientation
 from torch import nn
 
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import build
 from samparser_monai.volumes.reading import read_volume
 from samparser_monai.volumes.targets import TargetReader
+from samparser_monai.volumes.view import View
 
 ROTATION = np.array([[0.98, -0.17, 0.05], [0.17, 0.98, 0.03], [-0.054, -0.02, 0.998]])
 OBLIQUE = np.eye(4)
@@ -114,8 +114,7 @@ def test_prediction_lies_exactly_on_the_source(
 def test_world_box_is_the_voxel_box(frame: str, tmp_path: Path) -> None:
     image, _ = boxed_volume(OBLIQUE)
     path = save_volume(tmp_path / "c.nii.gz", image, OBLIQUE)
-    volume = read_volume(path)
-    reader = TargetReader(volume, Orientation("LPS", labels=None)(volume), LABELS, 128)
+    reader = TargetReader(View(read_volume(path), "axial"), LABELS, 128)
     corners = np.array([[5, 8, 3, 1], [19, 29, 39, 1]]).T
     world = (OBLIQUE @ corners)[:3]
     if frame == "LPS":

@@ -30,7 +30,7 @@ def prompts(dimension: int = 3, **request: object) -> list[dict]:
 @given(st.tuples(side, side, side, side, side, side))
 def test_box_is_within_the_volume_whatever_its_order(roi: tuple[int, ...]) -> None:
     try:
-        low, high = module.box_of(list(roi), SHAPE)
+        low, high = module.corners_of(list(roi), SHAPE)
     except InputError:
         pairs = np.sort(np.reshape(roi, (3, 2)), axis=1)
         assert any(high < 0 or low >= side for (low, high), side in zip(pairs, SHAPE, strict=True))
@@ -39,7 +39,7 @@ def test_box_is_within_the_volume_whatever_its_order(roi: tuple[int, ...]) -> No
     assert (low >= 0).all()
     assert (high < SHAPE).all()
     turned = [*roi[1::-1], *roi[3:1:-1], *roi[:3:-1]]
-    assert np.array_equal(module.box_of(turned, SHAPE), (low, high))
+    assert np.array_equal(module.corners_of(turned, SHAPE), (low, high))
 
 
 def test_box_and_clicks_of_one_organ_go_together() -> None:

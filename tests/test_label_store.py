@@ -55,30 +55,39 @@ def label(tmp_path: Path) -> Path:
     return save_volume(tmp_path / "send" / "label.nii.gz", ct(0)[1])
 
 
-def child_of(work: Callable[[], Any]) -> int:
-    """Do some work in a process of its own, and return its id."""
+def child_of(work: Callable[..., Any], folder: Path | None) -> int:
+    """Do some work in a process of its own; return its id once it has opened the store."""
+    read, write = os.pipe()
     if child := os.fork():
+        os.close(write)
+        os.read(read, 1)
+        os.close(read)
         return child
     failed = 1
     with contextlib.suppress(BaseException):
-        work()
+        opened = [open_store(folder)] if folder else []
+        os.close(write)
+        work(*opened)
         failed = 0
     os._exit(failed)
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Do some work in a process of its own, and return how long it took."""
-    begun = time.monotonic()
-    assert os.waitpid(child_of(work), 0)[1] == 0
+def seconds(work: Callable[..., Any], folder: Path | None = None) -> float:
+    """Do some work in a process of its own, on its own store, and return how long it took."""
+    child, begun = child_of(work, folder), time.monotonic()
+    assert os.waitpid(child, 0)[1] == 0
     return time.monotonic() - begun
 
 
-def killed_while(work: Callable[[], Any], chance: random.Random, longest: float) -> None:
-    """Do some work in a process of its own, and kill it at a random moment."""
-    child = child_of(work)
+def killed_while(
+    work: Callable[..., Any], chance: random.Random, longest: float, folder: Path | None = None
+) -> None:
+    """Do some work in a process of its own, on its own store; kill it at a random moment."""
+    child = child_of(work, folder)
     time.sleep(chance.uniform(0, longest))
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or status == 0  # it did not fail by itself
 
 
 def kept_values(store: CheckedDatastore, case: str = "case_0") -> np.ndarray:
@@ -95,14 +104,16 @@ def test_a_killed_save_leaves_the_old_label_or_the_new_with_its_own_meaning(
     infos = [[("liver", 1), ("kidney", 2)], [("kidney", 1), ("liver", 2)]]
     told = [{"label_info": [{"name": n, "idx": i} for n, i in info]} for info in infos]
 
-    def save(n: int) -> None:
+    def save(store: CheckedDatastore, n: int) -> None:
         store.save_label("case_0", str(files[n]), "final", dict(told[n]))
 
     chance = random.Random(0)
-    longest = max(seconds(lambda: save(1)), seconds(lambda: save(0)))
+    folder = tmp_path / "studies"
+    longest = max(seconds(lambda store, n=n: save(store, n), folder) for n in (1, 0))
     for kill in range(KILLS):
-        killed_while(lambda kill=kill: save((kill + 1) % 2), chance, 1.2 * longest)
-        again = open_store(tmp_path / "studies")
+        new = (kill + 1) % 2
+        killed_while(lambda store, n=new: save(store, n), chance, 1.2 * longest, folder)
+        again = open_store(folder)
         values = kept_values(again)
         found = [n for n, v in enumerate((truth, swapped)) if np.array_equal(values, v)]
         assert len(found) == 1
@@ -113,14 +124,18 @@ def test_a_killed_upload_leaves_no_image_or_the_whole(
     store: CheckedDatastore, tmp_path: Path
 ) -> None:
     volume = save_volume(tmp_path / "upload.nii.gz", ct(5)[0])
-    longest = seconds(lambda: store.add_image("first", str(volume), {}))
+    folder = tmp_path / "studies"
+    longest = seconds(lambda store: store.add_image("first", str(volume), {}), folder)
     chance = random.Random(1)
     for kill in range(KILLS):
-        name = f"new_{kill}"
-        killed_while(lambda name=name: store.add_image(name, str(volume), {}), chance, longest)
-        again = open_store(tmp_path / "studies")
+
+        def add(store: CheckedDatastore, name: str = f"new_{kill}") -> None:
+            store.add_image(name, str(volume), {})
+
+        killed_while(add, chance, longest, folder)
+        again = open_store(folder)
         assert {"case_0", "case_1", "first"} <= set(again.list_images())
-        assert not list((tmp_path / "studies").rglob(".unfinished_*"))
+        assert not list(folder.rglob(".unfinished_*"))
         for image in again.list_images():
             assert nib.load(again.get_image_uri(image)).get_fdata().any()
 
@@ -129,11 +144,11 @@ def test_a_killed_update_leaves_the_list_whole(store: CheckedDatastore, tmp_path
     chance = random.Random(2)
     for _ in range(KILLS):
 
-        def work() -> None:
+        def work(store: CheckedDatastore) -> None:
             for n in range(1000):
                 store.update_image_info("case_0", {"note": str(n) * 1000})
 
-        killed_while(work, chance, 0.05)
+        killed_while(work, chance, 0.05, tmp_path / "studies")
         kept = json.loads((tmp_path / "studies" / "datastore_v2.json").read_text())
         assert set(kept["objects"]) == {"case_0", "case_1"}
 

@@ -26,4 +26,5 @@ def test_sides_matter_where_the_organs_have_them() -> None:
     organs = ["left kidney", "right kidney", "Tumour"]
     assert organ_named("Kidney, Left", organs) == "left kidney"
     assert organ_named("kidney", organs) is None
+    assert organ_named("Kidney, Left", ["kidney", *organs]) == "left kidney"
     assert organ_named("tumour", organs) == "Tumour"

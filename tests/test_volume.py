@@ -15,9 +15,11 @@ from torch import nn
 
 from samparser_monai.errors import InputError
 from samparser_monai.sam import backbone_named
+from samparser_monai.volumes.inferer import VolumeInferer
 from samparser_monai.volumes.propagation import Propagation
-from samparser_monai.volumes.session import VolumeInferer, VolumeSession, plane_of
-from samparser_monai.volumes.targets import Seed, Target
+from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.targets import SlicePrompt, Target
+from samparser_monai.volumes.view import plane_of
 
 Shape = tuple[int, int, int]
 
@@ -136,7 +138,7 @@ def test_a_box_more_never_loses_a_slice(slices: list[int]) -> None:
     organ = ellipsoid()
     session, _ = session_of(organ)
     found = session.segment([box_at(organ, k) for k in slices], Propagation())
-    assert {k for k in range(session.depth) if k in found.masks} >= set(
+    assert {k for k in range(session.view.depth) if k in found.masks} >= set(
         range(min(slices), max(slices) + 1)
     )
     assert len(session.targets([box_at(organ, k) for k in slices])) == 1
@@ -151,8 +153,8 @@ def test_two_boxes_on_one_slice_are_two_objects_and_points_join_them() -> None:
     point = {"label": "kidney", "points": [[45, 10, 3], [42, 7, 5]], "point_labels": [1, 0]}
     targets = session.targets([point, one, other])
     assert len(targets) == 2
-    (clicked,) = [t for t in targets if t.seeds[3].points is not None]
-    assert clicked.seeds[5].points[0, 2] == 0
+    (clicked,) = [t for t in targets if t.prompts[3].points is not None]
+    assert clicked.prompts[5].points[0, 2] == 0
     flat = session.targets([{"label": "kidney", "points": [[1, 1, 1], [60, 60, 2]]}])
     assert len(flat) == 1
 
@@ -224,7 +226,7 @@ def test_a_click_in_a_3d_box_is_asked_together_with_the_box() -> None:
     session.segment([whole_box(organ), click(32, 32, 20)])
     assert (True, True, False) in network.asked
     assert all(box for box, *_ in network.asked)
-    assert not target.first_seeds()  # a background point starts nothing
+    assert not target.starting()  # a background point starts nothing
     assert torch.equal(target.on_its_slices()[20].box, target.box)
 
 
@@ -299,7 +301,7 @@ def test_a_background_point_belongs_to_the_nearest_object() -> None:
     session, _ = session_of(ellipsoid())
     left, right = ({"label": "kidney", "box": [x, 5, 3, x + 9, 14, 9]} for x in (5, 40))
     targets = session.targets([left, right, click(52, 10, 12, kind=0, label="kidney")])
-    assert [list(target.seeds) for target in targets] == [[], [12]]
+    assert [list(target.prompts) for target in targets] == [[], [12]]
     assert [sorted(t.on_its_slices()) for t in targets] == [list(range(3, 10))] * 2
     grown = session.targets([right, click(45, 10, 12, label="kidney")])
     assert [target.span for target in grown] == [(3, 12)]
@@ -327,10 +329,10 @@ def test_unknown_plane_is_refused() -> None:
 
 def test_object_of_several_boxes_is_limited_by_them() -> None:
     boxes = {2: [0.0, 10, 20, 30], 6: [4.0, 10, 20, 50]}
-    seeds = {k: Seed(torch.tensor(box)) for k, box in boxes.items()}
-    target = Target("liver", {4: Seed(points=torch.ones(1, 3)), **seeds})
+    boxed = {k: SlicePrompt(torch.tensor(box)) for k, box in boxes.items()}
+    target = Target("liver", {4: SlicePrompt(points=torch.ones(1, 3)), **boxed})
     for k, wanted in {0: boxes[2], 2: boxes[2], 3: [1, 10, 20, 35], 9: boxes[6]}.items():
         assert target.limit(k).tolist() == wanted
-    assert Target("liver", {2: seeds[2]}).limit(2) is None
-    whole = Target("liver", seeds, box=torch.tensor([1.0, 2, 3, 4]))
+    assert Target("liver", {2: boxed[2]}).limit(2) is None
+    whole = Target("liver", boxed, box=torch.tensor([1.0, 2, 3, 4]))
     assert whole.limit(4).tolist() == [1, 2, 3, 4]

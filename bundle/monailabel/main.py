@@ -132,7 +132,8 @@ class SamParserApp(MONAILabelApp):
         replace_endpoints(self.check_training, self.runs.stopped)
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
-        log.info("tuned part: %s", self.model.use("latest"))
+        with self.model.using("latest") as name:
+            log.info("answers come from tuned part %s", name)
         Segmenter.warm_up()
         super().on_init_complete()
 

@@ -20,7 +20,7 @@ from samparser_monai.errors import InputError, told, writable
 from samparser_monai.files import DiskFull, keep_apart, replacing
 from samparser_monai.volumes.page import draw_case, write_page
 from samparser_monai.volumes.reading import read_labels_like
-from samparser_monai.volumes.session import Segmentation
+from samparser_monai.volumes.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
 Item = dict[str, Any]
@@ -77,14 +77,18 @@ class CaseDataset(Dataset):
 class CaseEvaluator(SupervisedEvaluator):
     """MONAI's evaluator for batches of one case, which a case that fails does not stop.
 
-    One line about what it raises is in the output under ``error``.
+    What was found is in the output under ``found``, beside the label volume under ``pred``; or one
+    line about what was raised, under ``error``.
     """
 
     def _iteration(self, engine: "CaseEvaluator", batchdata: dict[str, Any]) -> Any:
         (error,) = batchdata.get("error", [None])
         if error is None:
             try:
-                return super()._iteration(engine, batchdata)
+                found: list[Segmentation] = []
+                (output,) = super()._iteration(engine, {**batchdata, "found": found})
+                engine.state.output = [{**output, "found": found.pop()}]
+                return engine.state.output
             except (DiskFull, KeyboardInterrupt):
                 raise
             except Exception as raised:
@@ -135,7 +139,7 @@ class CaseReport:
         record: Item = {"case": case}
         if error is None:
             try:
-                record |= self._describe(output["pred"], item, engine.inferer.found.pop())
+                record |= self._describe(output["pred"], item, output["found"])
             except DiskFull:
                 raise
             except Exception as raised:  # its label volume cannot be used
@@ -151,12 +155,12 @@ class CaseReport:
 
     def _describe(self, pred: Any, item: Item, found: Segmentation) -> Item:
         """Return the rows, warnings and picture of a case that went well."""
-        labels, values = found.into_view(pred), found.session.labels
+        labels, values = found.view.seen(pred), found.values
         truth = None
         if "truth" in item:
-            truth = found.into_view(read_labels_like(found.session.volume, item["truth"]))
-        spacing = np.linalg.norm(np.asarray(found.session.view.affine)[:3, :3], axis=0)
-        rows, warnings = [], list(found.session.targets.warnings)
+            truth = found.view.seen(read_labels_like(found.view.volume, item["truth"]))
+        spacing = found.view.spacing
+        rows, warnings = [], list(found.warnings)
         if self.scores is not None and truth is None:
             warnings.append("it has no label volume: it is not scored")
         for row in found.table():
@@ -169,7 +173,7 @@ class CaseReport:
                 rows[-1] |= self.scores(organ, known, spacing, row["organ"])
             warnings += [f"{row['organ']}: {text}" for text in _doubts(organ, row["iou"])]
         picture = draw_case(
-            found.session.view[0].as_tensor().cpu().numpy(),
+            found.view.values[0].as_tensor().numpy(),
             labels,
             truth,
             {known[0]: name for name, known in values.items()},

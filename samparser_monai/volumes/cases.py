@@ -6,8 +6,8 @@ from typing import Any
 
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import files_below, read_json
+from samparser_monai.volumes.dataset_json import check_labels
 from samparser_monai.volumes.dicom import is_dicom
-from samparser_monai.volumes.label_names import check_names
 from samparser_monai.volumes.listing import (
     FOLDERS,
     case_of,
@@ -80,7 +80,7 @@ def list_volumes(root: str | Path, labels: Labels | None = None) -> list[Item]:
     items = _from_datalist(root) if root.suffix.lower() == ".json" else _from_folder(root)
     described = root if root.suffix.lower() == ".json" else root / "dataset.json"
     if labels is not None and described.is_file() and any("truth" in item for item in items):
-        check_names(read_json(described), labels, described)
+        check_labels(read_json(described), labels, described)
     return items
 
 

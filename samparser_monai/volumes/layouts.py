@@ -8,7 +8,7 @@ import numpy as np
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below, read_json
-from samparser_monai.volumes.label_names import check_names
+from samparser_monai.volumes.dataset_json import check_labels
 from samparser_monai.volumes.listing import (
     FOLDERS,
     by_case,
@@ -63,7 +63,7 @@ def abdomen_ct_items(
     datalist = root if root.is_file() else root / "dataset.json"
     content = read_json(datalist) if datalist.is_file() else {}
     if labels is not None:
-        check_names(content, labels, datalist)
+        check_labels(content, labels, datalist)
     # nnU-Net v2's dataset.json describes the folders and lists nothing
     if root.is_file() or (isinstance(content, dict) and "training" in content):
         sections = _from_datalist(datalist)

@@ -7,16 +7,16 @@ scripts/propagation.py measures what a rule and its numbers are worth.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
+from samparser_monai.geometry.frames import into_frame
 from samparser_monai.volumes.appearance import Appearance
-from samparser_monai.volumes.chains import box_of, met, picture, stability
-from samparser_monai.volumes.session import Mask, VolumeSession
-from samparser_monai.volumes.targets import Seed, Target
+from samparser_monai.volumes.segmentation import Mask
+from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.targets import SlicePrompt, Target
 
 
 class Propagation:
@@ -69,8 +69,8 @@ class Propagation:
 
     def __call__(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
         """Return the masks of a target by slice of the session's view."""
-        seeds = target.first_seeds()
-        starts = {k: session.ask(k, target.label, seed) for k, seed in seeds.items()}
+        prompts = target.starting()
+        starts = {k: session.ask(k, target.label, prompt) for k, prompt in prompts.items()}
         if not starts:
             starts = self.start(session, target)
         looks = self.appearance(session, starts)
@@ -82,12 +82,12 @@ class Propagation:
         self, session: VolumeSession, target: Target, looks: Appearance, starts: dict[int, Mask]
     ) -> dict[int, Mask]:
         """Return the masks that follow from those of some slices, and these."""
-        first, last = target.span or (0, session.depth - 1)
-        found, seeded = dict(starts), sorted(starts)
-        ends = [first - 1, *seeded, last + 1]
-        for n, k in enumerate(seeded, start=1):
+        first, last = target.span or (0, session.view.depth - 1)
+        found, started = dict(starts), sorted(starts)
+        ends = [first - 1, *started, last + 1]
+        for n, k in enumerate(started, start=1):
             for slices in (range(k - 1, ends[n - 1], -1), range(k + 1, ends[n + 1])):
-                sure = target.span is not None or slices.stop in seeded
+                sure = target.span is not None or slices.stop in started
                 for j, mask in self.chain(session, target, looks, starts[k], slices, sure):
                     found[j] = mask if j not in found else met(found[j], mask, slices, j)
         for _ in range(self.rounds):
@@ -106,12 +106,12 @@ class Propagation:
     ) -> dict[int, Mask]:
         """Return masks after the clicks on them; one that says what was found changes nothing."""
         found = dict(found)
-        for k, seed in sorted(target.seeds.items()):
-            if seed.points is None or session.agrees(found.get(k), seed.points):
+        for k, prompt in sorted(target.prompts.items()):
+            if prompt.points is None or session.agrees(found.get(k), prompt.points):
                 continue
             near = min(found, key=lambda n: abs(n - k), default=None)
-            if near is not None and (near == k or seed.starts):
-                found[k] = self.correct(session, target, looks, k, found[near], seed)
+            if near is not None and (near == k or prompt.starts):
+                found[k] = self.correct(session, target, looks, k, found[near], prompt)
         return found
 
     def correct(
@@ -121,26 +121,26 @@ class Propagation:
         looks: Appearance,
         k: int,
         mask: Mask,
-        seed: Seed,
+        prompt: SlicePrompt,
     ) -> Mask:
-        """Return the mask of slice ``k`` after the clicks of a seed that contradict ``mask``.
+        """Return the mask of slice ``k`` after the clicks of a prompt that contradict ``mask``.
 
         The network is asked by the mask's box and the clicks, with and without the mask. Of the
         mean, cut by what the organ looks like and uncut, and each answer, the first one that says
         what the clicks say is taken.
         """
-        assert seed.points is not None
-        asked = self.seed(session, target, mask, k) or Seed()
-        box = asked.box if seed.box is None else seed.box
+        assert prompt.points is not None
+        asked = self.prompt(session, target, mask, k) or SlicePrompt()
+        box = asked.box if prompt.box is None else prompt.box
         if box is not None:
-            shown = seed.points[seed.points[:, 2] > 0, :2]
+            shown = prompt.points[prompt.points[:, 2] > 0, :2]
             low, high = (torch.cat([corner[None], shown]) for corner in (box[:2], box[2:]))
             box = torch.cat([low.amin(0), high.amax(0)])
-        asked = Seed(box, seed.points)
+        asked = SlicePrompt(box, prompt.points)
         one, other = (session.ask(k, mask.label, asked, given) for given in (mask.logits, None))
         mean = Mask(mask.label, (one.logits + other.logits) / 2, (one.iou + other.iou) / 2)
         tried = [self.cut(session, looks, k, mean), mean, one, other]
-        return next((m for m in tried if session.agrees(m, seed.points)), tried[0])
+        return next((m for m in tried if session.agrees(m, prompt.points)), tried[0])
 
     def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
         """Return the mask of the slice, of several, whose mask is surest in the 3-D box.
@@ -152,8 +152,8 @@ class Propagation:
         assert target.box is not None
         whole, (first, last) = target.box, target.span
         tried = torch.linspace(first, last, self.starts + 2)[1:-1].round().int().unique().tolist()
-        found = {k: session.ask(k, target.label, Seed(whole)) for k in tried}
-        best = max(tried, key=lambda k: found[k].iou * stability(found[k].logits))
+        found = {k: session.ask(k, target.label, SlicePrompt(whole)) for k in tried}
+        best = max(tried, key=lambda k: found[k].iou * found[k].stability)
         return {best: found[best]}
 
     def appearance(self, session: VolumeSession, found: dict[int, Mask]) -> Appearance:
@@ -176,8 +176,8 @@ class Propagation:
         """Return the mask of slice ``k`` after the mean of what it and its neighbours show."""
         near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
         mean = replace(found[k], logits=torch.stack(near).mean(0))
-        seed = self.seed(session, target, mean, k)
-        return found[k] if seed is None else self.follow(session, looks, k, mean, seed)
+        prompt = self.prompt(session, target, mean, k)
+        return found[k] if prompt is None else self.follow(session, looks, k, mean, prompt)
 
     def chain(
         self,
@@ -200,10 +200,10 @@ class Propagation:
         """
         first = mask.iou
         for k in slices:
-            seed = self.seed(session, target, mask, k)
-            if seed is None:
+            prompt = self.prompt(session, target, mask, k)
+            if prompt is None:
                 return
-            new = self.follow(session, looks, k, mask, seed)
+            new = self.follow(session, looks, k, mask, prompt)
             now, before = new.logits > 0, mask.logits > 0
             if now.sum() < self.least_area:
                 return
@@ -214,23 +214,25 @@ class Propagation:
             yield k, new
             mask = new
 
-    def seed(self, session: VolumeSession, target: Target, mask: Mask, k: int) -> Seed | None:
+    def prompt(
+        self, session: VolumeSession, target: Target, mask: Mask, k: int
+    ) -> SlicePrompt | None:
         """Return the widened box of a mask, inside the target's on slice ``k``; None if empty."""
-        box, limit = box_of(session, mask), target.limit(k)
+        box, limit = mask.box(session.backbone.image_size), target.limit(k)
         if box is None:
             return None
         box = self.widened(box)
         if limit is not None:
             limit = limit if target.box is not None else self.widened(limit)
             box = torch.cat([torch.maximum(box[:2], limit[:2]), torch.minimum(box[2:], limit[2:])])
-        return Seed(box)
+        return SlicePrompt(box)
 
     def widened(self, box: Tensor) -> Tensor:
         """Return a box with the margin about it."""
         return box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
 
     def follow(
-        self, session: VolumeSession, looks: Appearance, k: int, mask: Mask, seed: Seed
+        self, session: VolumeSession, looks: Appearance, k: int, mask: Mask, prompt: SlicePrompt
     ) -> Mask:
         """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
 
@@ -238,11 +240,12 @@ class Propagation:
         the two are averaged. What is farther from the neighbour's mask than an organ's surface
         can lead is cut off, and what looks unlike the organ.
         """
-        one = session.ask(k, mask.label, seed, mask.logits)
-        other = session.ask(k, mask.label, seed)
+        one = session.ask(k, mask.label, prompt, mask.logits)
+        other = session.ask(k, mask.label, prompt)
         logits = (one.logits + other.logits) / 2
-        x, y, step = np.linalg.norm(np.asarray(session.view.affine)[:3, :3], axis=0)
-        pixel = max(x * session.size[1], y * session.size[0]) / len(logits)  # mm, low resolution
+        x, y, step = session.view.spacing
+        height, width = session.view.size
+        pixel = max(x * width, y * height) / len(logits)  # mm, low resolution
         reach = max(1, round(self.slope * step / pixel))
         near = F.max_pool2d((mask.logits > 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
         logits = torch.where(near, logits, logits.clamp(max=-1))
@@ -254,3 +257,15 @@ class Propagation:
         shared = 2 * (now & before).sum() / (now.sum() + before.sum())
         grown = now.sum() > self.most_growth * before.sum()
         return bool(shared < self.least_dice or grown)
+
+
+def picture(session: VolumeSession, k: int, mask: Mask) -> Tensor:
+    """Return slice ``k`` of a volume in the low resolution of a mask, hxw, 0..255."""
+    return into_frame(session.view.picture(k)[None].float(), len(mask.logits))[0]
+
+
+def met(one: Mask, other: Mask, slices: range, k: int) -> Mask:
+    """Average two chains that meet on slice ``k``; the one of ``slices`` weighs by its nearness."""
+    weight = (len(slices) - slices.index(k)) / (len(slices) + 1)
+    logits = (1 - weight) * one.logits + weight * other.logits
+    return replace(one, logits=logits, iou=(1 - weight) * one.iou + weight * other.iou)

@@ -15,7 +15,7 @@ from nibabel.openers import ImageOpener
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below
 from samparser_monai.volumes.dicom import is_dicom, read_series
-from samparser_monai.volumes.label_names import same_organ
+from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
 
 AXES = "LPS"
@@ -183,6 +183,12 @@ def read_oriented(path: str | Path) -> MetaTensor:
     return Orientation(AXES, labels=None)(read_volume(path))
 
 
+def along(volume: MetaTensor, other: MetaTensor) -> MetaTensor:
+    """Return a volume with its axes in the order, and the directions, of another's."""
+    axes = "".join(nib.aff2axcodes(np.asarray(other.affine, dtype=float)))
+    return Orientation(axes, labels=None)(volume)
+
+
 def read_pair(
     image: str | Path, label: str | Path, labels: Labels | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -232,8 +238,7 @@ def read_labels_like(volume: MetaTensor, path: str | Path) -> MetaTensor:
     Raises:
         InputError: as read_volume; another grid; values that are no labels, see whole_labels.
     """
-    axes = "".join(nib.aff2axcodes(np.asarray(volume.affine, dtype=float)))
-    labels = Orientation(axes, labels=None)(read_volume(path))
+    labels = along(read_volume(path), volume)
     check_same_grid(volume, labels, volume.meta["filename_or_obj"], path)
     return labels.new_tensor(whole_labels(labels.numpy(), str(path)), dtype=torch.uint8)
 

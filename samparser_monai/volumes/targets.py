@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Orientation
 from torch import Tensor
 
 from samparser_monai.errors import InputError
@@ -18,6 +15,7 @@ from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import frame_scale
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.reading import disagreeing_forms, read_labels_like
+from samparser_monai.volumes.view import View
 
 Prompt = Mapping[str, Any]
 Click = tuple[str, int, Tensor]
@@ -25,7 +23,7 @@ Click = tuple[str, int, Tensor]
 
 
 @dataclass
-class Seed:
+class SlicePrompt:
     """A prompt on one slice: a box (4,), XYXY; points Px3, x, y and 1 or 0; or both."""
 
     box: Tensor | None = None
@@ -43,67 +41,69 @@ class Target:
 
     Attributes:
         label: the organ.
-        seeds: slice -> its prompt.
+        prompts: slice -> its prompt.
         span: first and last slice of the object, where they are known.
         box: XYXY (4,), what it covers at most on any slice, where that is known.
-        complete: every slice of the object has a seed.
+        complete: every slice of the object has a prompt.
     """
 
     label: str
-    seeds: dict[int, Seed] = field(default_factory=dict)
+    prompts: dict[int, SlicePrompt] = field(default_factory=dict)
     span: tuple[int, int] | None = None
     box: Tensor | None = None
     complete: bool = False
 
     def box_near(self, k: int) -> Tensor | None:
-        """Return the box of the object, or its seed's on the slice nearest to ``k``."""
-        boxed = [n for n, seed in self.seeds.items() if seed.box is not None]
+        """Return the box of the object, or its prompt's on the slice nearest to ``k``."""
+        boxed = [n for n, prompt in self.prompts.items() if prompt.box is not None]
         if self.box is not None or not boxed:
             return self.box
-        return self.seeds[min(boxed, key=lambda n: abs(n - k))].box
+        return self.prompts[min(boxed, key=lambda n: abs(n - k))].box
 
     def limit(self, k: int) -> Tensor | None:
         """Return what the object covers at most on slice ``k``; None where that is not known.
 
         Between two boxed slices it is the box between theirs, beyond the last one that one's own.
         """
-        boxed = {n: seed.box for n, seed in sorted(self.seeds.items()) if seed.box is not None}
+        boxed = {
+            n: prompt.box for n, prompt in sorted(self.prompts.items()) if prompt.box is not None
+        }
         if self.box is not None or len(boxed) < 2:
             return self.box
         sides = torch.stack(list(boxed.values())).numpy().T
         return torch.tensor([np.interp(k, list(boxed), side) for side in sides]).float()
 
-    def on_its_slices(self) -> dict[int, Seed]:
-        """Return its box on each slice of its span, and its seeds, beside that box.
+    def on_its_slices(self) -> dict[int, SlicePrompt]:
+        """Return its box on each slice of its span, and its prompts, beside that box.
 
         Background points alone ask for nothing.
         """
         span = range(self.span[0], self.span[1] + 1) if self.span else range(0)
-        found = {k: Seed(self.box) for k in span}
-        for k, seed in self.seeds.items():
+        found = {k: SlicePrompt(self.box) for k in span}
+        for k, prompt in self.prompts.items():
             whole = self.box if k in span else None
-            found[k] = Seed(whole if seed.box is None else seed.box, seed.points)
-        return {k: seed for k, seed in found.items() if seed.starts}
+            found[k] = SlicePrompt(whole if prompt.box is None else prompt.box, prompt.points)
+        return {k: prompt for k, prompt in found.items() if prompt.starts}
 
-    def first_seeds(self) -> dict[int, Seed]:
-        """Return the seeds that show the object without another's help.
+    def starting(self) -> dict[int, SlicePrompt]:
+        """Return the prompts that show the object without another's help.
 
         Where there are boxes these do; points then correct what was made of them.
         """
-        boxed = {k: seed for k, seed in self.seeds.items() if seed.box is not None}
+        boxed = {k: prompt for k, prompt in self.prompts.items() if prompt.box is not None}
         if boxed or self.box is not None:
             return boxed
-        return {k: seed for k, seed in self.seeds.items() if seed.starts}
+        return {k: prompt for k, prompt in self.prompts.items() if prompt.starts}
 
     def distance(self, k: int, point: Tensor) -> tuple[float, int]:
         """Return how far a point on slice ``k`` lies from the object, in pixels and in slices."""
         box = self.box_near(k)
         if box is None:
-            shown = torch.cat([s.points for s in self.seeds.values() if s.points is not None])
+            shown = torch.cat([s.points for s in self.prompts.values() if s.points is not None])
             beyond = (shown[:, :2] - point[:2]).norm(dim=1).min()
         else:
             beyond = torch.maximum(box[:2] - point[:2], point[:2] - box[2:]).clamp(min=0).norm()
-        shown_on = range(self.span[0], self.span[1] + 1) if self.span else list(self.seeds)
+        shown_on = range(self.span[0], self.span[1] + 1) if self.span else list(self.prompts)
         return float(beyond), min(abs(n - k) for n in shown_on)
 
 
@@ -111,18 +111,15 @@ class TargetReader:
     """Turn prompts, in whichever frame they were written, into targets on a volume's slices.
 
     Args:
-        volume: 1xXxYxZ as it was read; its voxels are the frame ``voxel``.
-        view: the same, 1xCxRxS, with the columns, rows and slices of the pictures as its axes.
+        view: of the volume; the voxels of its own array are the frame ``voxel``.
         labels: organ -> its value, or values, in coarse masks.
         image_size: side of the model's input.
     """
 
-    def __init__(
-        self, volume: MetaTensor, view: MetaTensor, labels: Labels, image_size: int
-    ) -> None:
-        self.volume, self.view, self.labels = volume, view, organ_values(labels)
+    def __init__(self, view: View, labels: Labels, image_size: int) -> None:
+        self.view, self.labels = view, organ_values(labels)
         self.warnings: list[str] = []  # about prompts that were taken nevertheless
-        self.scale, _ = frame_scale((view.shape[2], view.shape[1]), image_size)
+        self.scale, _ = frame_scale(view.size, image_size)
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[Target]:
         """Return what the prompts of a volume ask for.
@@ -167,28 +164,28 @@ class TargetReader:
         given = np.asarray(positions, dtype=float).reshape(-1, 3)
         frame = prompt.get("frame", "voxel")
         if frame == "voxel":
-            to_world = np.asarray(self.volume.affine, dtype=float)
+            to_world = np.asarray(self.view.volume.affine, dtype=float)
         else:  # MONAI's affines lead to RAS
-            path = self.volume.meta["filename_or_obj"]
+            path = self.view.path
             if told := disagreeing_forms(path):
                 raise InputError(
                     f"{path}: {key} in mm (frame {frame!r}) may mean another place: {told}; give "
                     "voxels, or correct its header"
                 )
             to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
-        moved = np.linalg.inv(np.asarray(self.view.affine, dtype=float)) @ to_world
+        moved = np.linalg.inv(np.asarray(self.view.values.affine, dtype=float)) @ to_world
         voxels = np.rint(np.c_[given, np.ones(len(given))] @ moved.T)[:, :3].astype(int)
-        if (voxels < 0).any() or (voxels >= self.view.shape[1:]).any():
+        if (voxels < 0).any() or (voxels >= self.view.values.shape[1:]).any():
             raise InputError(
-                f"{self.volume.meta['filename_or_obj']}: {key}={prompt[key]} of "
+                f"{self.view.path}: {key}={prompt[key]} of "
                 f"{prompt['label']!r} in frame {frame!r} leaves the volume of shape "
-                f"{tuple(self.volume.shape[1:])}: {self._hint(given, frame)}"
+                f"{tuple(self.view.volume.shape[1:])}: {self._hint(given, frame)}"
             )
         return voxels
 
     def _hint(self, given: np.ndarray, frame: str) -> str:
         """Say which other frame the positions fit."""
-        to_voxels = np.linalg.inv(np.asarray(self.volume.affine, dtype=float))
+        to_voxels = np.linalg.inv(np.asarray(self.view.volume.affine, dtype=float))
         frames = {
             "voxel": np.eye(4),
             "RAS": to_voxels,
@@ -196,7 +193,11 @@ class TargetReader:
         }
         for name, matrix in frames.items():
             voxels = np.rint((np.c_[given, np.ones(len(given))] @ matrix.T)[:, :3])
-            if name != frame and (voxels >= 0).all() and (voxels < self.volume.shape[1:]).all():
+            if (
+                name != frame
+                and (voxels >= 0).all()
+                and (voxels < self.view.volume.shape[1:]).all()
+            ):
                 kind = "voxels" if name == "voxel" else "world coordinates"
                 return f'looks like {kind}: add "frame": "{name}", or correct it'
         return "correct it, or its frame"
@@ -205,7 +206,7 @@ class TargetReader:
         low, high = self.voxel_box(prompt)
         if low[0] == high[0] or low[1] == high[1]:
             raise InputError(
-                f"{self.volume.meta['filename_or_obj']}: box={prompt['box']} of "
+                f"{self.view.path}: box={prompt['box']} of "
                 f"{prompt['label']!r} lies across the slices: choose the plane of the slices by "
                 "--plane axial, coronal or sagittal, or widen the box"
             )
@@ -214,13 +215,13 @@ class TargetReader:
             found.append(Target(prompt["label"], span=(low[2], high[2]), box=box))
             return
         k = low[2]
-        free = [t for t in _of_label(found, prompt) if k not in t.seeds]
+        free = [t for t in _of_label(found, prompt) if k not in t.prompts]
         shares = [_overlap(t.box_near(k), box) for t in free]
         if max(shares, default=0) > 0:
             target = free[int(np.argmax(shares))]
         else:
             found.append(target := Target(prompt["label"]))
-        target.seeds[k] = Seed(box)
+        target.prompts[k] = SlicePrompt(box)
 
     def _add_points(self, found: list[Target], prompts: Sequence[Prompt]) -> None:
         """Give the points to their objects, those of the foreground first."""
@@ -228,12 +229,12 @@ class TargetReader:
         self._check_clicks(clicks)
         for label, k, point in sorted(clicks, key=lambda click: -click[2][2]):
             own = [t for t in found if t.label == label]
-            free = [t for t in own if k in t.seeds or not t.complete]
+            free = [t for t in own if k in t.prompts or not t.complete]
             if point[2]:
                 free = [t for t in free if t.box_near(k) is None or not t.distance(k, point)[0]]
             elif not own:
                 raise InputError(
-                    f"{self.volume.meta['filename_or_obj']}: {label!r} has background points only: "
+                    f"{self.view.path}: {label!r} has background points only: "
                     "add a box, or a point in the organ"
                 )
             target = min(free, key=lambda t: t.distance(k, point), default=None)
@@ -241,9 +242,9 @@ class TargetReader:
                 found.append(target := Target(label))
             if target.span and point[2]:
                 target.span = min(target.span[0], k), max(target.span[1], k)
-            seed = target.seeds.setdefault(k, Seed())
-            old = torch.empty(0, 3) if seed.points is None else seed.points
-            seed.points = torch.cat([old, point[None]])
+            prompt = target.prompts.setdefault(k, SlicePrompt())
+            old = torch.empty(0, 3) if prompt.points is None else prompt.points
+            prompt.points = torch.cat([old, point[None]])
 
     def _clicks(self, prompt: Prompt) -> list[Click]:
         kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
@@ -262,13 +263,13 @@ class TargetReader:
             inside = sorted(label for label, kind in here if kind)
             if len(inside) > 1 or any((label, 0.0) in here for label in inside):
                 raise InputError(
-                    f"{self.volume.meta['filename_or_obj']}: two points on one voxel contradict "
+                    f"{self.view.path}: two points on one voxel contradict "
                     f"each other, one of them is of {inside[0]!r}: take one away"
                 )
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:
-        mask = read_labels_like(self.volume, prompt["mask"])
-        values = Orientation(axcodes_of(self.view), labels=None)(mask).numpy()[0]
+        mask = read_labels_like(self.view.volume, prompt["mask"])
+        values = self.view.seen(mask)
         self._check_values(prompt, set(np.unique(values).tolist()) - {0})
         found = []
         for name, known in self.labels.items():
@@ -278,7 +279,7 @@ class TargetReader:
             for k in np.flatnonzero(organ.any((0, 1))).tolist():
                 _, masks = instances_of(organ[:, :, k].T, min_area=1)
                 for box in torch.from_numpy(boxes_of(masks)) * self.scale:
-                    found.append(Target(name, {k: Seed(box)}, complete=True))
+                    found.append(Target(name, {k: SlicePrompt(box)}, complete=True))
         return found
 
     def _check_values(self, prompt: Prompt, values: set[int]) -> None:
@@ -298,9 +299,9 @@ class TargetReader:
             )
 
 
-def axcodes_of(volume: MetaTensor) -> str:
-    """Return where the axes of a volume run to, as in ``LPS``."""
-    return "".join(nib.aff2axcodes(np.asarray(volume.affine, dtype=float)))
+def pixels_of(points: Tensor, size: Sequence[int], image_size: int) -> Tensor:
+    """Return the column and row (...x2) in a picture (H, W) of points of the model (...x3)."""
+    return (points[..., :2] / frame_scale(size, image_size)[0][:2]).round().long()
 
 
 def _of_label(found: Sequence[Target], prompt: Prompt) -> list[Target]:

@@ -13,7 +13,7 @@ from segment_anything.modeling import Sam
 from samparser_monai import methods
 from samparser_monai.sam import architecture, backbone_named
 from samparser_monai.training.transforms import IntoFramed
-from samparser_monai.volumes.session import VolumeInferer
+from samparser_monai.volumes.inferer import VolumeInferer
 
 
 def inference(name: str) -> dict[str, Any]:

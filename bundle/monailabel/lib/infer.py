@@ -1,5 +1,6 @@
 """Smart Edit: prompts in, a label volume out."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from lib.requests import prompts_of
 from lib.volumes import OpenVolumes, image_path
 from samparser_monai.errors import InputError
 
+log = logging.getLogger(__name__)
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha")
-OPTIONS = ("tuned", "two_points_are_a_box")
 
 
 class Segmenter(InferTask):
@@ -59,13 +60,16 @@ class Segmenter(InferTask):
             raise InputError(f"result_extension must be one of {EXTENSIONS}, not {extension!r:.80}")
         tuned = request.get("tuned") or "latest"
         tuned = tuned[0] if isinstance(tuned, list) else str(tuned)
-        session = self.volumes.session(image_path(request.get("image")), tuned)
-        opened, computed = time.monotonic(), session.computed
-        shape = tuple(session.volume.shape[1:])
-        prompts = prompts_of(request, list(session.labels), shape, self.dimension)
-        propagate = self.volumes.model.road[1].propagate if self.dimension == 3 else None
-        found = session.segment(prompts, propagate)
+        propagate = self.volumes.model.inferer.propagate if self.dimension == 3 else None
+        with self.volumes.using(image_path(request.get("image")), tuned) as volume:
+            session, tuned = volume.session, volume.tuned
+            opened, computed = time.monotonic(), session.computed
+            shape = tuple(session.view.volume.shape[1:])
+            prompts = prompts_of(request, list(session.labels), shape, self.dimension)
+            found = session.segment(prompts, propagate)
+            computed = session.computed - computed
         segmented = time.monotonic()
+        log.info("%d slices' features and the answer in %.1f s", computed, segmented - opened)
         data = {
             "pred": found.labels()[0],
             "result_extension": extension,
@@ -77,10 +81,10 @@ class Segmenter(InferTask):
         slices = [(min(m.iou for m in masks), k) for k, masks in found.masks.items() if masks]
         return file, {
             "label_names": self.labels,
-            "tuned": session.tuned,
+            "tuned": tuned,
             "organs": found.table(),
             "least_sure": {"iou": min(slices)[0], "slice": min(slices)[1]} if slices else {},
-            "computed_slices": session.computed - computed,
+            "computed_slices": computed,
             "latencies": {
                 "open": round(opened - begun, 3),
                 "segment": round(segmented - opened, 3),

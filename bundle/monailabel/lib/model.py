@@ -3,7 +3,10 @@
 import json
 import logging
 import shutil
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,13 @@ from monai.bundle import ConfigParser
 from samparser_monai.errors import unknown
 from samparser_monai.files import replacing, visible, write_json
 from samparser_monai.training.handlers import ModelLoader
-from samparser_monai.tuned.part import load_tuned, read_tuned, save_tuned, tuned_names
+from samparser_monai.tuned.part import load_tuned, tuned_names
+from samparser_monai.volumes.inferer import VolumeInferer
+from samparser_monai.volumes.session import VolumeSession
 
 log = logging.getLogger(__name__)
 LATEST, START = "latest", "start"
+KEPT = 48  # slices of an open volume: 4 MB of features each, and 4 MB of an embedding
 
 
 class Versions:
@@ -79,6 +85,7 @@ class Model:
         self.versions = Versions(bundle)
         self.labels: dict[str, Any] = self.parser()["labels"]
         self.loaded = ""
+        self._one_at_a_time = threading.RLock()
 
     def parser(self, **more: Any) -> ConfigParser:
         """Return the bundle's inference configuration."""
@@ -99,29 +106,41 @@ class Model:
         return network.eval()
 
     @cached_property
-    def road(self) -> tuple[Any, Any]:
-        """What reads a volume, and the volume engine: those of batch inference."""
-        parser = self.parser()
-        return parser.get_parsed_content("preprocessing"), parser.get_parsed_content("inferer")
+    def inferer(self) -> VolumeInferer:
+        """The volume engine of batch inference."""
+        return self.parser(**{"inferer#kept": KEPT}).get_parsed_content("inferer")
 
-    def use(self, name: str) -> str:
-        """Put a tuned part into the network and return its own name."""
-        network, name = self.network, self.versions.resolve(name)
-        if name == START and self.loaded != START:
+    @cached_property
+    def _preprocessing(self) -> Any:
+        return self.parser().get_parsed_content("preprocessing")
+
+    def session(self, path: str) -> VolumeSession:
+        """Read a volume as batch inference does, and open a session on it."""
+        return self.inferer.session(self._preprocessing({"image": path})["image"], self.network)
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[str]:
+        """Give the network to one request at a time, with a tuned part in it; tell its own name.
+
+        Raises:
+            InputError: there is no part of that name.
+        """
+        with self._one_at_a_time:
+            own = self.versions.resolve(name)
+            self._load(own)
+            yield own
+
+    def _load(self, name: str) -> None:
+        network = self.network
+        if name == self.loaded:
+            return
+        self.loaded = ""  # a mixture, should this fail half-way
+        if name == START:
             with torch.no_grad():
                 for key, parameter in network.named_parameters():
                     if key in self._start:
                         parameter.copy_(self._start[key])
-        elif name != self.loaded:
+        else:
             load_tuned(self.versions.path(name), network)
-            log.info("tuned part %s", name)
+        log.info("tuned part %s", name)
         self.loaded = name
-        return name
-
-    def about(self, name: str) -> dict[str, Any]:
-        """Return what a part says of itself."""
-        return {} if name == START else read_tuned(self.versions.path(name))[1]
-
-    def save(self, path: Path, about: dict[str, Any]) -> None:
-        """Write the part that is in the network to a file."""
-        save_tuned(path, self.network, about, self.network.state_dict())

@@ -51,7 +51,7 @@ def prompts_of(
         if name not in organs:
             raise unknown("label in rois", name, organs)
         points = positions(name, asked.get(name, []), shape)
-        box = box_of(rois[name], shape) if name in rois else None
+        box = corners_of(rois[name], shape) if name in rois else None
         if box is None and len(points) == 2 and request.get("two_points_are_a_box"):
             box, points = np.sort(points, axis=0), points[:0]
         prompts += _of_organ(name, box, points, background, _slice(request, box, points, dimension))
@@ -108,7 +108,7 @@ def positions(name: str, value: Any, shape: Sequence[int]) -> np.ndarray:
     return points
 
 
-def box_of(roi: Any, shape: Sequence[int]) -> np.ndarray:
+def corners_of(roi: Any, shape: Sequence[int]) -> np.ndarray:
     """Return the corners (2, 3) of [i0, i1, j0, j1, k0, k1], sorted and clipped to the volume.
 
     A viewer's ROI is in mm along R, A and S; in a volume of other axes its pairs come unsorted.

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from lib.model import Model
 from samparser_monai.errors import InputError
@@ -15,18 +16,12 @@ from samparser_monai.volumes.session import VolumeSession
 log = logging.getLogger(__name__)
 
 
-class OpenVolume(VolumeSession):
-    """A session that says in the log when it computes a slice: that is what takes the time."""
+@dataclass
+class OpenVolume:
+    """A session, and the name of the tuned part that its embeddings are of."""
 
-    tuned = ""
-    computed = 0
-
-    def _features(self, k: int) -> Tensor:
-        begun = time.monotonic()
-        features = super()._features(k)
-        self.computed += 1
-        log.info("slice %d: features in %.1f s", k, time.monotonic() - begun)
-        return features
+    session: VolumeSession
+    tuned: str
 
 
 class OpenVolumes:
@@ -34,49 +29,40 @@ class OpenVolumes:
 
     Args:
         model: that answers.
-        most: how many stay open; the features of a slice take 4 MB, of a volume 200 MB at most.
-        slices: whose features a volume keeps.
+        most: how many stay open; each takes up to 400 MB beside its voxels.
     """
 
-    def __init__(self, model: Model, most: int = 3, slices: int = 48) -> None:
-        self.model, self.most, self.slices = model, most, slices
+    def __init__(self, model: Model, most: int = 3) -> None:
+        self.model, self.most = model, most
         self.volumes: OrderedDict[Any, OpenVolume] = OrderedDict()
 
-    def session(self, path: str, tuned: str) -> OpenVolume:
-        """Return the session of a volume's file, or folder of a DICOM series.
+    @contextmanager
+    def using(self, path: str, tuned: str) -> Iterator[OpenVolume]:
+        """Give the volume of a file, or of a folder of a DICOM series, to one request at a time.
 
         Raises:
             InputError: the file is no volume, or there is no such tuned part.
         """
-        tuned = self.model.use(tuned)
-        state = Path(path).stat()
-        key = (path, state.st_mtime_ns, state.st_size)
-        if key not in self.volumes:
-            read, engine = self.model.road
-            begun = time.monotonic()
-            volume = read({"image": path})["image"]
-            log.info("%s: read in %.1f s", path, time.monotonic() - begun)
-            self.volumes[key] = OpenVolume(
-                volume,
-                self.model.network,
-                engine.backbone,
-                engine.labels,
-                engine.plane,
-                self.slices,
-            )
-        self.volumes.move_to_end(key)
-        while len(self.volumes) > self.most:
-            self.volumes.popitem(last=False)
-        session = self.volumes[key]
-        if session.tuned != tuned:
-            session.use(self.model.network)
-            session.tuned = tuned
-        return session
+        with self.model.using(tuned) as name:
+            state = Path(path).stat()
+            key = (path, state.st_mtime_ns, state.st_size)
+            if key not in self.volumes:
+                begun = time.monotonic()
+                self.volumes[key] = OpenVolume(self.model.session(path), name)
+                log.info("%s: read in %.1f s", path, time.monotonic() - begun)
+            self.volumes.move_to_end(key)
+            while len(self.volumes) > self.most:
+                self.volumes.popitem(last=False)
+            volume = self.volumes[key]
+            if volume.tuned != name:
+                volume.session.use(self.model.network)
+                volume.tuned = name
+            yield volume
 
     def forget(self, path: str) -> None:
         """Close a file's volume, in whatever state it was read."""
-        for key in [key for key in self.volumes if key[0] == path]:
-            del self.volumes[key]
+        for key in [key for key in list(self.volumes) if key[0] == path]:
+            self.volumes.pop(key, None)
 
 
 def image_path(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a data set itself says about the values in its labels, against what the user says."""
+"""What a data set's own dataset.json says about values in labels, against what the user says."""
 
 import logging
 import re
@@ -7,40 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values
 
-SYNONYMS = {
-    "kidneys": "kidney",
-    "renal": "kidney",
-    "hepatic": "liver",
-    "gall bladder": "gallbladder",
-    "oesophagus": "esophagus",
-    "adrenal": "adrenal gland",
-    "adrenal glands": "adrenal gland",
-    "suprarenal gland": "adrenal gland",
-    "postcava": "inferior vena cava",
-    "ivc": "inferior vena cava",
-    "lungs": "lung",
-    "prostate uterus": "prostate",
-    "urinary bladder": "bladder",
-}
-SIDES = {"left": "left", "right": "right", "l": "left", "r": "right", "lt": "left", "rt": "right"}
 LESIONS = re.compile(r"tumou?r|cancer|lesion|cyst|metasta|nodule|carcinoma|mass\b")
 log = logging.getLogger(__name__)
-
-
-def same_organ(wanted: str, name: str) -> bool:
-    """Tell whether a name means an organ; one without a side means both."""
-    (organ, side), (other, other_side) = _parsed(wanted), _parsed(name)
-    return organ == other and side in (None, other_side)
-
-
-def _parsed(name: str) -> tuple[str, str | None]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    words = re.sub(r"[^\w]+|_", " ", spaced).lower().split()
-    sides = [SIDES[word] for word in words if word in SIDES]
-    organ = " ".join(word for word in words if word not in SIDES)
-    return SYNONYMS.get(organ, organ), sides[0] if sides else None
 
 
 def named_values(content: Any, where: Path) -> dict[int, list[str]]:
@@ -69,7 +40,7 @@ def named_values(content: Any, where: Path) -> dict[int, list[str]]:
     return names
 
 
-def check_names(content: Any, labels: Labels, where: Path) -> None:
+def check_labels(content: Any, labels: Labels, where: Path) -> None:
     """Raise an InputError where ``labels`` contradict what a dataset.json says; log the mapping.
 
     A lesion may belong to the organ that it stands with: ``{"liver": [1, 2]}``. So may any values
@@ -80,7 +51,7 @@ def check_names(content: Any, labels: Labels, where: Path) -> None:
         return
     found: dict[str, list[int]] = {}
     for organ, values in organ_values(labels).items():
-        found[organ] = [v for v, own in names.items() if any(same_organ(organ, n) for n in own)]
+        found[organ] = _values_of(organ, names)
         for value in values:
             known = names.get(value, [])
             lesion = len(values) > 1 and any(LESIONS.search(name.lower()) for name in known)
@@ -103,11 +74,14 @@ def check_names(content: Any, labels: Labels, where: Path) -> None:
 def _refuse(what: str, names: Mapping[int, list[str]], labels: Labels) -> None:
     right: dict[str, Any] = {}
     for organ in labels:
-        values = sorted(v for v, own in names.items() if any(same_organ(organ, n) for n in own))
-        if values:
+        if values := sorted(_values_of(organ, names)):
             right[organ] = values if len(values) > 1 else values[0]
     shown = right or {own[0]: value for value, own in sorted(names.items())}
     raise InputError(
         f"labels={dict(labels)} {what} by the data set's own dataset.json: give "
         f'--labels "{shown}", or correct the file'
     )
+
+
+def _values_of(organ: str, names: Mapping[int, list[str]]) -> list[int]:
+    return [value for value, own in names.items() if any(same_organ(organ, n) for n in own)]

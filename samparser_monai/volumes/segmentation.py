@@ -1,0 +1,132 @@
+"""What was found in a volume: masks on its slices, and the label volume that they make."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.frames import from_frame
+from samparser_monai.volumes.targets import Click, pixels_of
+from samparser_monai.volumes.view import View
+
+NOTHING = -32.0
+"""The logit where no mask was asked for."""
+LEAST = 1.0
+"""By how much a click's voxel is right, as a logit."""
+
+
+@dataclass
+class Mask:
+    """What was found of one target on one slice.
+
+    Attributes:
+        label: the organ.
+        logits: hxw, low resolution, over the model's square input.
+        iou: the predicted one.
+    """
+
+    label: str
+    logits: Tensor
+    iou: float
+
+    @property
+    def stability(self) -> float:
+        """The IoU of the masks at logits over 1 and over -1."""
+        return float((self.logits > 1).sum() / (self.logits > -1).sum().clamp(min=1))
+
+    def box(self, image_size: int) -> Tensor | None:
+        """Return its box, XYXY (4,) in pixels of the model's input; None if it is empty."""
+        inside = self.logits > 0
+        if not inside.any():
+            return None
+        step = image_size / len(inside)
+        low, high = torch.from_numpy(boxes_of(inside[None].numpy()))[0].split(2)
+        return torch.cat([low * step, (high + 1) * step - 1])
+
+    def over(self, size: Sequence[int], image_size: int) -> Tensor:
+        """Return its logits, HxW, over a picture of this size."""
+        return from_frame(self.logits[None, None], size, image_size)[0, 0]
+
+
+class Segmentation:
+    """What was found in a volume.
+
+    Args:
+        view: of the volume.
+        labels: organ -> its values.
+        image_size: side of the model's square input.
+        masks: slice of the view -> the masks on it.
+        clicks: what they say about their own voxels holds, whatever the masks say.
+        warnings: about prompts that were taken nevertheless.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        labels: Mapping[str, list[int]],
+        image_size: int,
+        masks: Mapping[int, list[Mask]],
+        clicks: Sequence[Click] = (),
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.view, self.values, self.image_size = view, labels, image_size
+        self.masks, self.clicks, self.warnings = masks, clicks, warnings
+
+    def logits(self, k: int) -> Tensor:
+        """Return the logits OxHxW of the organs, in the order of labels, on a slice of the view."""
+        organs = self._of_masks(k)
+        own = [(label, point) for label, n, point in self.clicks if n == k]
+        for spread in (True, False):  # a click may not undo its neighbour's voxel
+            for label, point in own:
+                self._put_right(organs, label, point, spread)
+        return organs
+
+    def _put_right(self, organs: Tensor, label: str, point: Tensor, spread: bool) -> None:
+        """Put the voxel of a click right, and with it what is nearly as sure about it."""
+        place = list(self.values).index(label)
+        x, y = pixels_of(point, self.view.size, self.image_size).tolist()
+        others = torch.cat([organs[:place, y, x], organs[place + 1 :, y, x]])
+        found, foreground = float(organs[place, y, x]), bool(point[2])
+        most = max([0.0, *others.tolist()]) if foreground else 0.0
+        if (found > most) == foreground:
+            return
+        lacking = most + (LEAST if foreground else -LEAST) - found
+        rows, columns = (torch.arange(side, dtype=torch.float32) for side in self.view.size)
+        square = (rows[:, None] - y) ** 2 + (columns - x) ** 2
+        reach = max(self.view.size) / 128 if spread else 0.1  # one or two pixels of the model
+        organs[place] += lacking * torch.exp(-square / 2 / reach**2)
+
+    def _of_masks(self, k: int) -> Tensor:
+        organs = torch.full((len(self.values), *self.view.size), NOTHING)
+        for mask in self.masks.get(k, []):
+            place = list(self.values).index(mask.label)
+            full = mask.over(self.view.size, self.image_size)
+            organs[place] = torch.maximum(organs[place], full)
+        return organs
+
+    def labels(self) -> MetaTensor:
+        """Return the label volume 1xXxYxZ, uint8, on the source's grid.
+
+        Where organs overlap, the larger logit wins.
+        """
+        found = torch.zeros_like(self.view.values, dtype=torch.uint8)
+        values = torch.tensor([known[0] for known in self.values.values()])
+        for k in {*self.masks, *(k for _, k, _ in self.clicks)}:
+            best, organ = self.logits(k).max(0)
+            found[0, :, :, k] = torch.where(best > 0, values[organ], 0).T.to(torch.uint8)
+        return self.view.unseen(found)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row to an organ that was found: organ, slices, predicted IoU (mean)."""
+        rows = []
+        for label in self.values:
+            ious = [m.iou for masks in self.masks.values() for m in masks if m.label == label]
+            if ious:
+                slices = sum(any(m.label == label for m in ms) for ms in self.masks.values())
+                rows.append({"organ": label, "slices": slices, "iou": float(np.mean(ious))})
+        return rows
