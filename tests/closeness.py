@@ -21,7 +21,7 @@ weight is another."""
 def assert_near(actual: Any, expected: Any, share: float = SHARE) -> None:
     """Compare tensors, or what becomes one, of one shape; a share of 0 is exactly."""
     actual, expected = torch.as_tensor(actual), torch.as_tensor(expected)
-    largest = float(expected.detach().abs().max())
+    largest = float(expected.detach().double().abs().max()) if share else 0.0
     assert_close(actual, expected, rtol=0, atol=share * largest)
 
 

@@ -328,7 +328,7 @@ IN_A_VOLUME: dict[str, tuple[Spoil, str]] = {
     ),
     "label of fractions": (
         changed("labels", lambda v: v * 0.5),
-        "labels/case_0.nii.gz holds fractions: .* whole numbers",
+        "labels/case_0.nii.gz holds fractions .*: label volumes have whole numbers",
     ),
     "values that do not occur": (
         with_options(labels={"liver": 77}),

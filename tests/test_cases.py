@@ -14,7 +14,7 @@ from conftest import AFFINES, LABELS, ct, save_volume
 from samparser_monai.errors import InputError
 from samparser_monai.volumes import abdomen_ct_items
 from samparser_monai.volumes.cases import list_volumes
-from samparser_monai.volumes.dataset_json import check_labels
+from samparser_monai.volumes.dataset_json import check_labels, labels_in
 from samparser_monai.volumes.label_volumes import read_pair
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.reading import disagreeing_forms, read_volume
@@ -226,6 +226,38 @@ def test_names_in_the_data_set_are_compared(labels: dict, message: str | None, n
         check_labels({"labels": named}, labels, Path("dataset.json"))
 
 
+SHIPPED = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, SHIPPED),
+        ({"training": []}, SHIPPED),
+        ({"labels": {"0": "background", "1": "spleen"}}, {"spleen": 1}),
+        ({"labels": {"background": 0, "liver": 1, "tumour": 2}}, {"liver": 1}),
+        (
+            {"labels": {"1": "spleen", "2": "right kidney", "3": "left kidney", "6": "liver"}},
+            {"liver": 6, "kidney": [2, 3], "spleen": 1},
+        ),
+    ],
+)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_values_are_those_of_the_data_set(
+    content: dict | None, found: dict, as_file: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "dataset.json"
+    if content is not None:
+        file.write_text(json.dumps(content))
+    assert labels_in(file if as_file else tmp_path, SHIPPED) == found
+
+
+def test_data_set_of_other_organs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"1": "lung"}}))
+    with pytest.raises(InputError, match=r"names lung, and none of .*--labels \"{'lung': 1}\""):
+        labels_in(tmp_path, SHIPPED)
+
+
 def test_names_are_compared_before_training_and_before_scoring(tmp_path: Path) -> None:
     cases(tmp_path, "imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "air", "1": "spleen"}}))
@@ -263,7 +295,7 @@ def test_spellings_of_organs(one: str, other: str, same: bool) -> None:
     ("change", "told"),
     [
         (lambda v: v + 1024, "none below 0"),
-        (lambda v: (v - v.min()) * 3, "none below 0"),  # as MR
+        (lambda v: (v - v.min()) * 9, "none below 0"),  # as MR
         (lambda v: v * 1.0, None),
     ],
 )

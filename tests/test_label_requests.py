@@ -101,4 +101,5 @@ def test_servers_environment_has_all_that_the_package_needs() -> None:
     folder = ROOT / "bundle" / "monailabel"
     pinned = (folder / "requirements.txt").read_text("utf-8").splitlines()
     names = {line.partition("==")[0].lower() for line in pinned}
-    assert {re.split("[>=<]", need)[0].lower() for need in needed} <= names
+    pictures = {"imagecodecs"}  # of 16 bits are not served, and it needs numpy 2
+    assert {re.split("[>=<]", need)[0].lower() for need in needed} - pictures <= names

@@ -26,15 +26,16 @@ class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
         """Write three volumes with an organ that is a block of bright noise."""
         self.folder = Path(tempfile.mkdtemp())
         random = np.random.default_rng(0)
+        self.data = self.folder / "data"
         for name in ("images", "labels"):
-            (self.folder / name).mkdir()
+            (self.data / name).mkdir(parents=True)
         for n in range(3):
             label = np.zeros((64, 64, 4), np.uint8)
             label[16:48, 16:48] = 1
             image = (100 * label + random.normal(0, 9, label.shape)).astype(np.int16)
             for name, values in (("images", image), ("labels", label)):
                 volume = nib.Nifti1Image(values, np.diag([-1.0, -1.0, 3.0, 1.0]))
-                nib.save(volume, self.folder / name / f"case_{n}.nii.gz")
+                nib.save(volume, self.data / name / f"case_{n}.nii.gz")
         prompt = {"label": "liver", "box": [16, 16, 0, 47, 47, 3]}
         prompts = {f"case_{n}": [prompt] for n in range(3)}
         (self.folder / "prompts.json").write_text(json.dumps(prompts))
@@ -52,7 +53,7 @@ class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
             meta_file=os.path.join(ROOT, "configs", "metadata.json"),
             bundle_root=ROOT,
             backbone="tiny",
-            dataset_dir=str(self.folder),
+            dataset_dir=str(self.data),
             ckpt_dir=str(self.folder / "models"),
             output_dir=str(self.folder / "eval"),
             **override,

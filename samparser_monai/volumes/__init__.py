@@ -9,7 +9,8 @@ From prompts to an answer: ``prompts``, ``view``, ``targets``, ``session``, ``pr
 """
 
 from samparser_monai.volumes.cases import inference_items
+from samparser_monai.volumes.dataset_json import labels_in
 from samparser_monai.volumes.layouts import abdomen_ct_items
 from samparser_monai.volumes.slices import SliceDataset
 
-__all__ = ["SliceDataset", "abdomen_ct_items", "inference_items"]
+__all__ = ["SliceDataset", "abdomen_ct_items", "inference_items", "labels_in"]

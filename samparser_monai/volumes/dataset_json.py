@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError
+from samparser_monai.files import read_json
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values
 
@@ -38,6 +39,29 @@ def named_values(content: Any, where: Path) -> dict[int, list[str]]:
                 "correct it"
             ) from error
     return names
+
+
+def labels_in(root: str | Path, organs: Labels) -> Labels:
+    """Return ``organs`` with the values that a data set gives to organs of these names.
+
+    Without a dataset.json, or where that names no values, they are as they were. Organs that it
+    does not name are left out.
+
+    Raises:
+        InputError: it names none of them.
+    """
+    path = Path(str(root))
+    path = path if path.suffix.lower() == ".json" else path / "dataset.json"
+    names = named_values(read_json(path), path) if path.is_file() else {}
+    if not names:
+        return organs
+    found = _by_name(organs, names)
+    if not found:
+        raise InputError(
+            f"{path} names {', '.join(own[0] for _, own in sorted(names.items()))}, and none of "
+            f'{", ".join(organs)}: give --labels "{_all_of(names)}", or those of them you want'
+        )
+    return found
 
 
 def check_labels(content: Any, labels: Labels, where: Path) -> None:
@@ -72,15 +96,20 @@ def check_labels(content: Any, labels: Labels, where: Path) -> None:
 
 
 def _refuse(what: str, names: Mapping[int, list[str]], labels: Labels) -> None:
-    right: dict[str, Any] = {}
-    for organ in labels:
-        if values := sorted(_values_of(organ, names)):
-            right[organ] = values if len(values) > 1 else values[0]
-    shown = right or {own[0]: value for value, own in sorted(names.items())}
+    shown = _by_name(labels, names) or _all_of(names)
     raise InputError(
         f"labels={dict(labels)} {what} by the data set's own dataset.json: give "
         f'--labels "{shown}", or correct the file'
     )
+
+
+def _by_name(organs: Labels, names: Mapping[int, list[str]]) -> dict[str, Any]:
+    found = {organ: sorted(_values_of(organ, names)) for organ in organs}
+    return {organ: v if len(v) > 1 else v[0] for organ, v in found.items() if v}
+
+
+def _all_of(names: Mapping[int, list[str]]) -> dict[str, int]:
+    return {own[0]: value for value, own in sorted(names.items())}
 
 
 def _values_of(organ: str, names: Mapping[int, list[str]]) -> list[int]:

@@ -123,7 +123,7 @@ class Tuner(TrainTask):
             epochs=epochs,
             val_interval=1,
             min_volume=0,
-            **{"dataset#cache_dir": str(work), **self.model.overrides},
+            **{"dataset#cache_dir": str(work), "labels": self.model.labels, **self.model.overrides},
         )
         flow.run_id = "run"
         flow.initialize()
