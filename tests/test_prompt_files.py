@@ -37,6 +37,7 @@ def test_prompt_of_another_kind_is_told(prompt: dict[str, Any], message: str) ->
     ("row", "message"),
     [
         ("a", "line 2: it needs a case, a label"),
+        ("\n\na", "line 4: it needs a case, a label"),
         (",liver,voxel,1,2,3,4,5,6,", "line 2: it needs a case, a label"),
         ("a,liver,voxel,1,2,3,,,,no", "a foreground of 1, 0 or none"),
         ("a,liver,voxel,x,2,3,4,5,6,", "line 2: could not convert .* give numbers"),

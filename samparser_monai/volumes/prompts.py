@@ -86,7 +86,8 @@ def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
             + ",".join(COLUMNS)
         )
     found: dict[str, list[Any]] = defaultdict(list)
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
+        number = rows.line_num
         case, label, frame, *values, kind = [(row.get(c) or "").strip() for c in COLUMNS]
         try:
             corners = [float(v) for v in values if v]

@@ -13,6 +13,7 @@ from monailabel.transform.writer import Writer
 from lib.requests import prompts_of
 from lib.volumes import OpenVolumes, image_path
 from samparser_monai.errors import InputError
+from samparser_monai.volumes.organs import organ_values
 
 log = logging.getLogger(__name__)
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha")
@@ -29,8 +30,7 @@ class Segmenter(InferTask):
 
     def __init__(self, volumes: OpenVolumes, dimension: int, description: str) -> None:
         self.volumes = volumes
-        firsts = volumes.model.labels.items()
-        labels = {n: v[0] if isinstance(v, list) else v for n, v in firsts}
+        labels = {name: value for name, (value, *_) in organ_values(volumes.model.labels).items()}
         # OHIF takes background points under a label of that name; 3D Slicer leaves it out
         super().__init__(InferType.DEEPGROW, {"background": 0, **labels}, dimension, description)
 
