@@ -86,6 +86,6 @@ def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> 
 
 def test_inference_rebuilds_the_trained_network() -> None:
     train, inference = (read_json(CONFIGS / f"{n}.json") for n in ("train", "inference"))
-    assert train["labels"]["organs"] == inference["labels"]
-    for slot in ("sam", "network_def", "window", "backbone", "decoder", "step", "frame"):
+    assert train["defaults"]["labels"] == inference["defaults"]["labels"]
+    for slot in ("sam", "network_def", "window", "backbone", "decoder", "step", "backbone_def"):
         assert train[slot] == inference[slot]

@@ -7,27 +7,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def frame_scale(size: Sequence[int], frame: int) -> tuple[Tensor, tuple[int, int]]:
-    """Return the factors (4,) from XYXY boxes of a picture (H, W) to a square frame, and its size.
+def frame_scale(size: Sequence[int], image_size: int) -> tuple[Tensor, tuple[int, int]]:
+    """Return the factors (4,) from XYXY boxes of a picture (H, W) to the square, and its size.
 
-    As in SAM: the longest side becomes ``frame``, the rest of the square is padding at the right
-    and the bottom. The other side is rounded to a pixel, so its factor is a little different.
+    As in SAM: the longest side becomes ``image_size``, the rest of the square is padding at the
+    right and the bottom. The other side is rounded to a pixel, so its factor is a little different.
     """
-    longest = frame / max(size)
+    longest = image_size / max(size)
     height, width = (int(side * longest + 0.5) for side in size)
     return torch.tensor([width / size[1], height / size[0]] * 2), (height, width)
 
 
-def into_frame(picture: Tensor, frame: int) -> Tensor:
-    """Resize a picture (CxHxW) to the frame's longest side and pad with 0: Cx(frame)x(frame)."""
-    _, (height, width) = frame_scale(picture.shape[-2:], frame)
+def into_frame(picture: Tensor, image_size: int) -> Tensor:
+    """Resize a picture (CxHxW) to the square and pad it with 0: CxSxS."""
+    _, (height, width) = frame_scale(picture.shape[-2:], image_size)
     resized = F.interpolate(
         picture[None], (height, width), mode="bilinear", antialias=True, align_corners=False
     )[0]
-    return F.pad(resized, (0, frame - width, 0, frame - height))
+    return F.pad(resized, (0, image_size - width, 0, image_size - height))
 
 
-def coverage(masks: Sequence[Tensor] | Tensor, frame: int, mask_size: int) -> Tensor:
+def coverage(masks: Sequence[Tensor] | Tensor, image_size: int, mask_size: int) -> Tensor:
     """Return the share of each low-resolution pixel that masks cover: Nx(mask_size)x(mask_size).
 
     The low-resolution pixels tile the frame, not the picture's own low-resolution size: the
@@ -35,15 +35,15 @@ def coverage(masks: Sequence[Tensor] | Tensor, frame: int, mask_size: int) -> Te
 
     Args:
         masks: NxHxW, of a picture.
-        frame: side of the model's square input.
+        image_size: side of the model's square input.
         mask_size: side of its low-resolution masks.
     """
     if not len(masks):
         return torch.zeros(0, mask_size, mask_size)
     size = masks[0].shape
-    _, inner = frame_scale(size, frame)
+    _, inner = frame_scale(size, image_size)
     rows, columns = (
-        _overlap(side, side / inside * frame / mask_size, mask_size)
+        _overlap(side, side / inside * image_size / mask_size, mask_size)
         for side, inside in zip(size, inner, strict=True)
     )
     # one at a time: the masks of a large picture as floats would fill the memory
@@ -67,15 +67,15 @@ def _overlap(side: int, step: float, count: int) -> Tensor:
     return (high - low).clamp(min=0) / step
 
 
-def from_frame(logits: Tensor, size: Sequence[int], frame: int) -> Tensor:
+def from_frame(logits: Tensor, size: Sequence[int], image_size: int) -> Tensor:
     """Bring low-resolution logits (TxCxhxw) back to a picture's own size (H, W), as SAM does.
 
     Args:
         logits: over the whole square frame, at any resolution.
         size: of the picture.
-        frame: side of the model's square input.
+        image_size: side of the model's square input.
     """
-    _, (height, width) = frame_scale(size, frame)
-    full = F.interpolate(logits, (frame, frame), mode="bilinear", align_corners=False)
+    _, (height, width) = frame_scale(size, image_size)
+    full = F.interpolate(logits, (image_size, image_size), mode="bilinear", align_corners=False)
     inner = full[..., :height, :width]
     return F.interpolate(inner, tuple(size), mode="bilinear", align_corners=False)
