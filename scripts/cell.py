@@ -91,7 +91,7 @@ def depends_on(
             told[key] = f"files {_digest(states(Path(value)))}"
         elif len(value) > 80:  # of a configuration
             told[key] = _digest(value)
-    if source := WEIGHTS.get(told["backbone"]):
+    if source := WEIGHTS.get(keys["backbone"], WEIGHTS.get(keys["defaults"]["backbone"])):
         told["weights"] = source.sha256
     return {"version": samparser_monai.__version__, **told}
 

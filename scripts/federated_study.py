@@ -48,6 +48,7 @@ def judged(site: Site, tensors: dict[str, np.ndarray]) -> dict[str, float]:
     own = dict(site.network.named_parameters())
     for name, tensor in tensors.items():
         own[name].data.copy_(own[name].new_tensor(tensor))
+    site.parsed("validate#fill")
     evaluator = site.parsed("validate#evaluator")
     evaluator.run()
     return {"mean": round(float(evaluator.state.metrics["dsc"]), 3)}

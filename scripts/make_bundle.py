@@ -1,10 +1,12 @@
 """Assemble the bundle that ships, as a folder and as a zip: the same bytes for the same content.
 
-    python scripts/make_bundle.py [--output DIR] [--backbone NAME] [--model FILE]
+    python scripts/make_bundle.py [--output DIR] [--backbone NAME] [--model FILE | --tuned FILE]
 
-FILE is a trained model; without it, and without ``models/model.pt``, the bundle carries SAM as
-published, which every method is before training. A bundle that is there is made again, unless
-anything in it was changed since it was packed.
+A trained model is a training's ``model.pt``, or its ``tuned.safetensors``: the bundle is then set
+to what that says, its backbone, method, labels and window. Without either, and without
+``models/model.pt``, or with ``--tuned published``, it carries SAM as published, which every method
+is before training. A bundle that is there is made again, unless anything in it was changed since
+it was packed.
 """
 
 import argparse
@@ -13,7 +15,9 @@ import shutil
 import sys
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -21,9 +25,10 @@ from monai.bundle import ConfigParser
 
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import fetch
+from samparser_monai.files import read_json
 from samparser_monai.sam.backbones import BACKBONES
 from samparser_monai.sam.checkpoints import WEIGHTS
-from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.tuned.loading import PUBLISHED, ModelLoader, check_said, said
 
 ROOT = Path(__file__).parent.parent
 NAME = "samparser_ct_abdomen_segmentation"
@@ -42,7 +47,9 @@ URLS = {  # of weights that their Source takes from the package index
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "bin", "logs", "model", "bench*")
 
 
-def assemble(output: Path, backbone: str, model: Path | None) -> Path:
+def assemble(
+    output: Path, backbone: str | None, model: Path | None, tuned: str | None = None
+) -> Path:
     """Write the bundle's folder below ``output`` and return it.
 
     Raises:
@@ -51,18 +58,24 @@ def assemble(output: Path, backbone: str, model: Path | None) -> Path:
     """
     bundle = output / NAME
     check_unchanged(bundle)
-    if model and model.resolve().is_relative_to(bundle.resolve()):
-        raise InputError(
-            f"--model {model} lies in {bundle}, which is made again: copy it elsewhere"
-        )
+    for name, given in (("model", model), ("tuned", tuned)):
+        if given and Path(given).resolve().is_relative_to(bundle.resolve()):
+            raise InputError(
+                f"--{name} {given} lies in {bundle}, which is made again: copy it elsewhere"
+            )
+    tuned = None if tuned == PUBLISHED else tuned
+    defaults = said(tuned, **defaults_of(ROOT))
+    check_said(defaults, backbone=backbone or defaults["backbone"])
+    defaults["backbone"] = backbone or defaults["backbone"]
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     shutil.copy(ROOT / "LICENSE", bundle)
     for source, target in COPIED.items():
         shutil.copytree(ROOT / source, bundle / target, ignore=LEFT_OUT)
     (bundle / "models").mkdir()
-    add_weights(bundle, backbone)
-    add_model(bundle, model)
+    set_defaults(bundle, defaults)
+    add_weights(bundle, defaults["backbone"])
+    add_model(bundle, model, tuned)
     return bundle
 
 
@@ -84,12 +97,24 @@ def check_unchanged(bundle: Path) -> None:
                 )
 
 
+def defaults_of(folder: Path) -> dict[str, Any]:
+    """Return what the keys of a bundle's trainings are where nobody types them."""
+    found: dict[str, Any] = read_json(folder / "configs" / "train.json")["defaults"]
+    return found
+
+
+def set_defaults(bundle: Path, defaults: Mapping[str, Any]) -> None:
+    """Write them into the bundle's configurations: method and options, where a part names them."""
+    for name in ("train", "inference", "inference_pictures"):
+        file = bundle / "configs" / f"{name}.json"
+        config = read_json(file)
+        known = {*config["defaults"], "method", "options"}
+        config["defaults"] |= {key: value for key, value in defaults.items() if key in known}
+        file.write_text(json.dumps(config, indent=4) + "\n")
+
+
 def add_weights(bundle: Path, backbone: str) -> None:
     """Put the published weights where the bundle's code finds them, and say their source."""
-    for name in ("train", "inference"):
-        file = bundle / "configs" / f"{name}.json"
-        config = json.loads(file.read_text()) | {"backbone": backbone}
-        file.write_text(json.dumps(config, indent=4) + "\n")
     if source := WEIGHTS.get(backbone):
         shutil.copy(fetch(source), bundle / "models" / source.name)
         if url := source.url or URLS.get(backbone):
@@ -98,14 +123,16 @@ def add_weights(bundle: Path, backbone: str) -> None:
             (bundle / "large_files.yml").write_text(yaml.safe_dump(large, sort_keys=False))
 
 
-def add_model(bundle: Path, model: Path | None) -> None:
+def add_model(bundle: Path, model: Path | None, tuned: str | None = None) -> None:
     """Put a model into the bundle, checked: a trained one, or SAM as published."""
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
     parser["bundle_root"] = str(bundle)
     network = parser.get_parsed_content("network_def")
-    if model is not None:
-        network.load_state_dict(ModelLoader(model, network).weights)
+    if model is not None or tuned is not None:
+        ModelLoader(model or "", network, tuned).load()
+    if tuned is not None:
+        shutil.copy(tuned, bundle / "models" / "tuned.safetensors")
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
 
 
@@ -124,17 +151,20 @@ def main() -> int:
     """Assemble, pack, and say what was written; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("build"))
-    parser.add_argument("--backbone", choices=BACKBONES, default="mobile_sam")
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--backbone", choices=BACKBONES)
+    trained = parser.add_mutually_exclusive_group()
+    trained.add_argument("--model", type=Path)
+    trained.add_argument("--tuned", metavar="FILE")
     options = parser.parse_args()
-    trained = ROOT / "models" / "model.pt"
-    model = options.model or (trained if trained.exists() else None)
+    own = ROOT / "models" / "model.pt"
+    model = options.model or (own if own.exists() and not options.tuned else None)
     try:
-        bundle = assemble(options.output, options.backbone, model)
+        bundle = assemble(options.output, options.backbone, model, options.tuned)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"model: {model or 'SAM as published'}\nfolder: {bundle}\nzip: {pack(bundle)}")
+    carried = model or options.tuned or "SAM as published"
+    print(f"model: {carried}\nfolder: {bundle}\nzip: {pack(bundle)}")
     return 0
 
 

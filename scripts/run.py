@@ -25,6 +25,7 @@ FILES = {
 }
 # waiting threads that spin cost a busy machine nine tenths of its speed
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+SHARED = {"ssdd": "coco"}  # scenario -> the one whose overlay it has, under its own name
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 OF_MONAI = {"tracking", "logging_file"}  # options of monai.bundle's own
 
@@ -47,10 +48,13 @@ def command(arguments: list[str], ignore: bool = False) -> list[str]:
     for kind, folder in OVERLAYS.items():
         if kind in options:
             name = options.pop(kind)
-            known = sorted(path.stem for path in (CONFIGS / folder).glob("*.json"))
+            known = {path.stem: path for path in (CONFIGS / folder).glob("*.json")}
+            if kind == "scenario":
+                known |= {shared: known[own] for shared, own in SHARED.items()}
+                options |= {kind: name} if name in SHARED else {}
             if name not in known:
-                raise unknown(kind, name, known)
-            files.append(str(CONFIGS / folder / f"{name}.json"))
+                raise unknown(kind, name, sorted(known))
+            files.append(str(known[name]))
     files += [str(CONFIGS / name) for name in FILES[run_id][1:]]
     parser = ConfigParser()
     parser.read_config(files)

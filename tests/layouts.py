@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
+from run import SHARED
 
 SIZE = (48, 64)
 Scene = tuple[np.ndarray, list[tuple[str, np.ndarray]]]
@@ -104,7 +105,7 @@ def make_nwpu(root: Path) -> dict:
 def make_ssdd(root: Path) -> dict:
     for part, seeds in (("train", range(3)), ("val", range(3, 5))):
         write_coco(root / "annotations" / f"SSDD_instances_{part}.json", root / "imgs", seeds)
-    return {"dataset_dir": str(root)}
+    return {"dataset_dir": str(root), "scenario": "ssdd"}
 
 
 def make_voc(root: Path) -> dict:
@@ -157,3 +158,8 @@ LAYOUTS = {
     "whu": make_whu,
     "custom": make_custom,
 }
+
+
+def overlay(scenario: str) -> str:
+    """Return the configuration of a scenario; some have one together."""
+    return f"scenarios/{SHARED.get(scenario, scenario)}"

@@ -48,17 +48,13 @@ def test_base_weights_are_listed_with_their_hash(
 ) -> None:
     (tmp_path / "weights.pt").write_bytes(b"weights")
     monkeypatch.setattr(script, "fetch", lambda source: tmp_path / "weights.pt")
-    for name in ("configs", "models"):
-        (tmp_path / name).mkdir()
-    for name in ("train", "inference"):
-        (tmp_path / "configs" / f"{name}.json").write_text('{"backbone": "tiny"}')
+    (tmp_path / "models").mkdir()
     script.add_weights(tmp_path, "mobile_sam")
     (entry,) = yaml.safe_load((tmp_path / "large_files.yml").read_text())["large_files"]
     assert entry["path"] == "models/mobile_sam.pt"
     assert (entry["hash_val"], entry["hash_type"]) == (WEIGHTS["mobile_sam"].sha256, "sha256")
     assert entry["url"].startswith("https")
     assert (tmp_path / entry["path"]).read_bytes() == b"weights"
-    assert read_json(tmp_path / "configs" / "train.json")["backbone"] == "mobile_sam"
 
 
 def test_bundle_loads_as_monai_does(unzipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,8 +84,23 @@ def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> 
             assert f'"@{key}"' in path.read_text(encoding="utf-8")
 
 
-def test_inference_rebuilds_the_trained_network() -> None:
-    train, inference = (read_json(CONFIGS / f"{n}.json") for n in ("train", "inference"))
-    assert train["labels"]["organs"] == inference["labels"]
-    for slot in ("sam", "network_def", "window", "backbone", "decoder", "step", "frame"):
-        assert train[slot] == inference[slot]
+APART = {"apart", "dataset", "dataset_dir", "defaults", "device", "imports", "output_dir", "run"}
+"""What trainings and the two inferences have under one name, each its own."""
+OF_INFERENCE = {"evaluator", "handlers", "inferer", "postprocessing", "preprocessing", "as_said"}
+
+
+def test_what_configurations_share_is_one() -> None:
+    """Each is one file, to work from any folder and bundle: so what they share is held equal."""
+    train, volumes, pictures = (
+        read_json(CONFIGS / f"{n}.json") for n in ("train", "inference", "inference_pictures")
+    )
+    for one, other, own in (
+        (train, volumes, APART | {"labels"}),
+        (train, pictures, APART),
+        (volumes, pictures, APART - {"apart", "device", "imports"} | OF_INFERENCE),
+    ):
+        shared = one.keys() & other.keys()
+        assert {key for key in shared if one[key] != other[key]} <= own
+        defaults = one["defaults"].keys() & other["defaults"].keys()
+        assert {*defaults} >= {"backbone", "space", "decoder", "step"}
+        assert all(one["defaults"][key] == other["defaults"][key] for key in defaults)

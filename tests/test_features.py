@@ -24,7 +24,7 @@ from samparser_monai.methods import (
 )
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.training.features import FeatureCache, prefix_hash
-from samparser_monai.training.loader import FeatureLoader
+from samparser_monai.training.loader import FeatureLoader, fill_features
 
 
 @pytest.fixture
@@ -100,7 +100,8 @@ def test_entries_are_the_prefix(
     method: Callable[[SamNetwork], SamNetwork], pictures: Dataset, tmp_path: Path
 ) -> None:
     network = method(build("tiny"))
-    loader = FeatureLoader(pictures, network, tmp_path, "float32", batch_size=2)
+    loader = FeatureLoader(pictures, batch_size=2)
+    fill_features(loader, network, FeatureCache(tmp_path, "float32"))
     images = torch.stack([item["image"] for item in pictures.data])
     found = torch.cat([batch["features"] for batch in loader])
     # pictures one by one or together: the order of sums
@@ -158,7 +159,8 @@ def test_views_take_turns(network: SamNetwork, pictures: Dataset, tmp_path: Path
             return {**item, "image": item["image"] + item.get("view", 0)}
 
     dataset = Dataset(pictures.data, Shifted())
-    loader = FeatureLoader(dataset, network, tmp_path, "float32", views=2, batch_size=4)
+    loader = FeatureLoader(dataset, views=2, batch_size=4)
+    fill_features(loader, network, FeatureCache(tmp_path, "float32"))
     for epoch in range(3):
         loader.sampler.set_epoch(epoch)
         (batch,) = loader
@@ -174,9 +176,8 @@ def test_pictures_without_room_are_computed_at_every_step(
     cache = FeatureCache(tmp_path / "features")
     (key,) = cache.fill(Dataset(pictures.data[:1]), network)
     room = 2.5 * cache.path(key).stat().st_size / 1e9
-    loader = FeatureLoader(
-        pictures, network, tmp_path, limit_gb=room, fill_batch_size=batch_size, batch_size=2
-    )
+    loader = FeatureLoader(pictures, batch_size=2)
+    fill_features(loader, network, FeatureCache(cache.folder, limit=room * 1e9), batch_size)
     first, second = loader
     assert "features" in first and "features" not in second
     assert second["image"].shape == (2, 3, 128, 128)
@@ -221,7 +222,8 @@ def test_damaged_entry_is_computed_again(
     place: float, network: SamNetwork, pictures: Dataset, tmp_path: Path
 ) -> None:
     cache = FeatureCache(tmp_path / "features")
-    loader = FeatureLoader(pictures, network, tmp_path)
+    loader = FeatureLoader(pictures)
+    fill_features(loader, network, cache)
     path = cache.path(cache.fill(pictures, network)[0])
     whole = path.read_bytes()
     at = int(place * len(whole)) if place == 0.5 else int(place)
@@ -230,7 +232,7 @@ def test_damaged_entry_is_computed_again(
     path.write_bytes(broken)
     assert ["features" in batch for batch in loader] == [False, True, True, True]
     path.write_bytes(broken)
-    FeatureLoader(pictures, network, tmp_path)
+    fill_features(loader, network, cache)
     assert path.read_bytes() == whole
 
 

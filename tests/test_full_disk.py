@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from samparser_monai.errors import InputError
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.files import DiskFull, replacing
-from samparser_monai.training.handlers import CheckpointSaver
+from samparser_monai.training.checkpoints import CheckpointSaver
 
 folder, large = Path(sys.argv[1]), torch.zeros(2**20)
 cache = FeatureCache(folder / "cache")

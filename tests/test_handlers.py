@@ -10,12 +10,9 @@ from monai.handlers import StatsHandler
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.training.handlers import (
-    CheckpointSaver,
-    Finite,
-    PlainErrors,
-    ValidationHandler,
-)
+from samparser_monai.training.checkpoints import CheckpointSaver
+from samparser_monai.training.stopping import Finite, PlainErrors
+from samparser_monai.training.validation import ValidationHandler
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from monai.data.utils import set_rnd
 from monai.transforms import Compose, RandGaussianNoised
 
 from samparser_monai.errors import InputError, root_cause
-from samparser_monai.sam import build
 from samparser_monai.training.loader import FeatureLoader
 
 
@@ -31,7 +30,7 @@ def prepare(item: dict[str, Any]) -> dict[str, Any]:
 )
 def test_failure_names_its_case(case: str, message: str, workers: int) -> None:
     dataset = Dataset([{"case": "good"}, {"case": case}], prepare)
-    loader = FeatureLoader(dataset, build("tiny"), None, num_workers=workers)
+    loader = FeatureLoader(dataset, num_workers=workers)
     with pytest.raises(Exception) as caught:
         list(loader)
     assert str(root_cause(caught.value)) == message
@@ -39,10 +38,7 @@ def test_failure_names_its_case(case: str, message: str, workers: int) -> None:
 
 def test_seed_reaches_what_draws_at_random() -> None:
     draw = Compose([prepare, RandGaussianNoised("image", prob=1.0)])
-    loaders = [
-        FeatureLoader(Dataset([{"case": "good"}], transform), build("tiny"), None)
-        for transform in (draw, draw)
-    ]
+    loaders = [FeatureLoader(Dataset([{"case": "good"}], transform)) for transform in (draw, draw)]
     drawn = []
     for loader in loaders:
         set_rnd(loader.dataset, seed=7)

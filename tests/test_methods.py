@@ -23,7 +23,7 @@ from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.methods.rates import steps
 from samparser_monai.sam import BACKBONES, Backbone, SamNetwork, architecture, build
 from samparser_monai.sam.tiny_vit import TinyViTEncoder
-from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.tuned.loading import ModelLoader
 from samparser_monai.tuned.merge import merge
 
 CONFIGS = Path(__file__).parents[1] / "configs"

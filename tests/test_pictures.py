@@ -11,7 +11,17 @@ import pytest
 import tifffile
 from closeness import assert_near
 from conftest import ROOT, run
-from layouts import LAYOUTS, SIZE, make_coco, make_custom, make_nwpu, make_voc, save, scene
+from layouts import (
+    LAYOUTS,
+    SIZE,
+    make_coco,
+    make_custom,
+    make_nwpu,
+    make_voc,
+    overlay,
+    save,
+    scene,
+)
 from monai.bundle import ConfigParser
 from PIL import Image
 from pycocotools import mask as coco
@@ -85,9 +95,7 @@ EMPTY = {"coco": 2, "nwpu": 1, "ssdd": 2, "whu": 2, "voc": 0, "custom": 0}
 @pytest.mark.parametrize("scenario", LAYOUTS)
 def test_layout_gives_the_instances_that_were_drawn(scenario: str, tmp_path: Path) -> None:
     parser = ConfigParser()
-    parser.read_config(
-        [str(ROOT / f"configs/{n}.json") for n in ("train", f"scenarios/{scenario}")]
-    )
+    parser.read_config([str(ROOT / f"configs/{n}.json") for n in ("train", overlay(scenario))])
     parser.update(LAYOUTS[scenario](tmp_path))
     found = parser.get_parsed_content("items")
     assert (len(found["train"]), len(found["validation"])) in ((3, 2), (4, 1))

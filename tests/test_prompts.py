@@ -144,7 +144,7 @@ def item(number: int = 0) -> dict:
 
 
 def test_validation_asks_each_slice_with_the_same_boxes() -> None:
-    loosen = LoosenBoxesd(distance=100, frame=128)
+    loosen = LoosenBoxesd(distance=100, image_size=128)
     once = loosen(item(0))["boxes"]
     other = loosen(item(1))["boxes"]
     assert torch.equal(loosen(item(0))["boxes"], once)
@@ -156,7 +156,7 @@ def test_validation_asks_each_slice_with_the_same_boxes() -> None:
 
 
 def test_training_draws_new_boxes_in_every_epoch_and_follows_the_seed() -> None:
-    loosen = RandLoosenBoxesd(distance=100, frame=128)
+    loosen = RandLoosenBoxesd(distance=100, image_size=128)
 
     def draws(seed: int) -> list[torch.Tensor]:
         loosen.set_random_state(seed)

@@ -12,7 +12,7 @@ from monai.transforms import RandFlipd
 from torch import nn
 
 from samparser_monai.errors import InputError, root_cause
-from samparser_monai.training.handlers import cosine
+from samparser_monai.training.epochs import cosine
 from samparser_monai.training.resuming import Settings, checkpoint_of, digest_of, states_of
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, make_dataset, read_json, run
-from layouts import LAYOUTS, SIZE
+from layouts import LAYOUTS, SIZE, overlay
 from PIL import Image
 from pycocotools import mask as coco
 
-SCENARIOS = sorted(path.stem for path in (ROOT / "configs" / "scenarios").glob("*.json"))
+SCENARIOS = ["abdomen_ct", *LAYOUTS]
 MAKE = LAYOUTS | {"abdomen_ct": lambda root: {"dataset_dir": str(make_dataset(root))}}
 
 
@@ -19,7 +19,7 @@ MAKE = LAYOUTS | {"abdomen_ct": lambda root: {"dataset_dir": str(make_dataset(ro
 def test_scenario_trains_and_is_judged(scenario: str, tmp_path: Path, overrides: dict) -> None:
     overrides |= MAKE[scenario](tmp_path / "data") | {"epochs": 1, "pictures": 1}
     training = {key: value for key, value in overrides.items() if key != "pictures"}
-    files = ("train", f"scenarios/{scenario}")
+    files = ("train", overlay(scenario))
     run("train", *files, run_id="training", **training)
     run("train", *files, "evaluate", run_id="evaluating", **overrides)
 
@@ -43,9 +43,18 @@ def test_scenario_trains_and_is_judged(scenario: str, tmp_path: Path, overrides:
         assert means.loc["tuned", "f1"] == pytest.approx(summary["f1"]["tuned"]["20"], abs=rounding)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_scenario_knows_its_name(scenario: str) -> None:
-    assert read_json(ROOT / "configs" / "scenarios" / f"{scenario}.json")["scenario"] == scenario
+OVERLAYS = sorted((ROOT / "configs" / "scenarios").glob("*.json"), key=lambda path: path.stem)
+OWN = {"scenario", "items", "min_area", "train_share", "held_out", "inputs"}
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_overlay_knows_its_name_and_pictures_are_alike(path: Path) -> None:
+    content = read_json(path)
+    assert content["scenario"] == path.stem
+    if path.stem != "abdomen_ct":
+        like = read_json(path.with_name("coco.json"))
+        for key in like.keys() - OWN:
+            assert content[key] == like[key]
 
 
 def test_whu_counts_tiles_without_buildings(tmp_path: Path, overrides: dict) -> None:

@@ -113,7 +113,9 @@ class SamParser(Application):
         """Connect the operators, and let the first one go on until there is no volume left."""
         context = init_app_context(self.argv)
         folder = Path(context.input_path)
-        labels = ConfigParser.load_config_file(BUNDLE / "configs" / "inference.json")["labels"]
+        parser = ConfigParser()
+        parser.read_config(BUNDLE / "configs" / "inference.json")
+        labels = parser.get_parsed_content("labels")
         items = inference_items(folder, folder / "prompts.json", labels)
         for item in items:
             if "error" in item:

@@ -25,6 +25,7 @@ class TestSamparserCTAbdomenSegmentation(unittest.TestCase):
     def setUp(self) -> None:
         """Write three volumes with an organ that is a block of bright noise."""
         self.folder = Path(tempfile.mkdtemp())
+        self.data = self.folder / "data"
         random = np.random.default_rng(0)
         self.data = self.folder / "data"
         for name in ("images", "labels"):

@@ -68,6 +68,7 @@ class Site:
         self.trainer = self.algo.trainer
         self.network = self.trainer.network
         self.loss = self.trainer.loss_function
+        self.parsed("train#fill")
 
     def parsed(self, key: str) -> Any:
         """Return a part of the site's configuration."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def frame_scale(size: Sequence[int], image_size: int) -> tuple[Tensor, tuple[int, int]]:
-    """Return the factors (4,) from XYXY boxes of a picture (H, W) to a square frame, and its size.
+    """Return the factors (4,) from XYXY boxes of a picture (H, W) to the square, and its size.
 
     As in SAM: the longest side becomes ``image_size``, the rest of the square is padding at the
     right and the bottom. The other side is rounded to a pixel, so its factor is a little different.
@@ -19,7 +19,7 @@ def frame_scale(size: Sequence[int], image_size: int) -> tuple[Tensor, tuple[int
 
 
 def into_frame(picture: Tensor, image_size: int) -> Tensor:
-    """Resize a picture (CxHxW) to the frame's longest side and pad with 0: CxSxS."""
+    """Resize a picture (CxHxW) to the square and pad it with 0: CxSxS."""
     _, (height, width) = frame_scale(picture.shape[-2:], image_size)
     resized = F.interpolate(
         picture[None], (height, width), mode="bilinear", antialias=True, align_corners=False

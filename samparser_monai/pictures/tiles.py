@@ -72,21 +72,21 @@ class TiledBoxInferer(Inferer):
     object from several tiles would not agree about what belongs to it.
 
     Args:
-        frame: the backbone, which knows the model's frame.
+        backbone: whose square each tile becomes.
         tile: side of a tile, in pixels of the picture.
         overlap: share of a tile that it has in common with the next: boxes of that size fit.
         at_once: boxes to a pass of the decoder.
     """
 
     def __init__(
-        self, frame: Backbone, tile: int = 2048, overlap: float = 0.25, at_once: int = 32
+        self, backbone: Backbone, tile: int = 2048, overlap: float = 0.25, at_once: int = 32
     ) -> None:
         at_least(1, tile=tile, at_once=at_once)
         if not 0 <= overlap < 1:
             raise InputError(f"overlap={overlap} must be a share of a tile, from 0 to below 1")
-        self.frame, self.tile, self.overlap, self.at_once = frame, tile, overlap, at_once
-        self.mean = torch.tensor(frame.mean).view(3, 1, 1)
-        self.std = torch.tensor(frame.std).view(3, 1, 1)
+        self.backbone, self.tile, self.overlap, self.at_once = backbone, tile, overlap, at_once
+        self.mean = torch.tensor(backbone.mean).view(3, 1, 1)
+        self.std = torch.tensor(backbone.std).view(3, 1, 1)
 
     def __call__(
         self, inputs: Tensor, network: SamNetwork, boxes: Sequence[np.ndarray], **_: Any
@@ -123,8 +123,8 @@ class TiledBoxInferer(Inferer):
         """Return the low-resolution logits and predicted IoU of the boxes in a tile."""
         pixels = picture[:, slice(*tile.rows), slice(*tile.columns)].cpu()
         inside = boxes - tile.corner
-        image = into_frame((pixels - self.mean) / self.std, self.frame.image_size)
-        scale, _ = frame_scale(tile.size, self.frame.image_size)
+        image = into_frame((pixels - self.mean) / self.std, self.backbone.image_size)
+        scale, _ = frame_scale(tile.size, self.backbone.image_size)
         device = next(network.parameters()).device
         embedding = network.embed(network.features(image[None].to(device)))[0]
         logits, ious = decode_in_portions(network, embedding, inside * scale, self.at_once)
@@ -132,7 +132,7 @@ class TiledBoxInferer(Inferer):
 
     def _placed(self, logits: Tensor, tile: Tile, size: tuple[int, int]) -> Rle:
         """Return the mask of logits (1xhxw) in a tile as the picture's."""
-        full = from_frame(logits[None], tile.size, self.frame.image_size)
+        full = from_frame(logits[None], tile.size, self.backbone.image_size)
         mask = np.zeros(size, dtype=np.uint8, order="F")
         mask[slice(*tile.rows), slice(*tile.columns)] = (full[0, 0] > 0).numpy()
         return rle_of(mask)

@@ -101,12 +101,12 @@ class InstanceMasksd(MapTransform):
 
     Args:
         keys: of the logits.
-        frame: side of the model's input, in pixels.
+        image_size: side of the model's square input, in pixels.
     """
 
-    def __init__(self, keys: KeysCollection, frame: int) -> None:
+    def __init__(self, keys: KeysCollection, image_size: int) -> None:
         super().__init__(keys)
-        self.frame = frame
+        self.image_size = image_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add the masks of every picture of the batch."""
@@ -117,7 +117,7 @@ class InstanceMasksd(MapTransform):
             asked = ~data["ignored"][n].bool().numpy() if "ignored" in data else True
             for place, annotation in enumerate(data["annotations"][n]):
                 # one at a time: at full size they would fill the memory
-                full = from_frame(logits[place : place + 1], data["size"][n], self.frame)
+                full = from_frame(logits[place : place + 1], data["size"][n], self.image_size)
                 prediction = (full[0, 0] > 0).cpu().numpy() & asked
                 found.append(
                     {

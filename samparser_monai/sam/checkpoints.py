@@ -121,8 +121,8 @@ def load_strictly(network: torch.nn.Module, path: str | Path, backbone: str) -> 
 
 def _check_pixels(weights: dict[str, Tensor], path: str | Path, backbone: str) -> None:
     """Take the constants of SAM's own class out; tell where pictures are prepared differently."""
-    frame = backbone_named(backbone)
-    for name, ours in (("pixel_mean", frame.mean), ("pixel_std", frame.std)):
+    described = backbone_named(backbone)
+    for name, ours in (("pixel_mean", described.mean), ("pixel_std", described.std)):
         theirs = weights.pop(name, None)
         if theirs is not None and not torch.allclose(theirs.flatten().float(), torch.tensor(ours)):
             log.warning(

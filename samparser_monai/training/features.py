@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from samparser_monai.errors import InputError, unknown, writable
+from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import is_full
 from samparser_monai.sam import SamNetwork
 
@@ -38,17 +38,17 @@ class FeatureCache:
 
     Args:
         folder: of the entries; processes may share it.
-        storage: data type of the entries.
-        precision: in which they are computed.
-        limit: in bytes.
+        storage: data type of the entries: ``float16``, or ``float32`` for the very same numbers.
+        precision: in which they are computed: ``float32``, or ``bfloat16``, faster on a GPU.
+        limit: in bytes; the least recently used entries go when there are more.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         storage: Precision = "float16",
         precision: Precision = "float32",
-        limit: int = 10**11,
+        limit: float = 1e11,
     ) -> None:
         for name, value, known in (
             ("storage", storage, ("float16", "float32")),
@@ -56,9 +56,10 @@ class FeatureCache:
         ):
             if value not in known:
                 raise unknown(name, value, known)
-        self.folder, self.limit = folder, limit
+        at_least(0.0, cache_limit_gb=limit / 1e9)
+        self.folder, self.limit = Path(folder), int(limit)
         self.dtype, self.precision = getattr(torch, storage), getattr(torch, precision)
-        writable("cache_dir", folder)
+        writable("cache_dir", self.folder)
 
     def key(self, pixels: Tensor, prefix: str) -> str:
         """Return the name of an entry: a hash of the preprocessed pixels and of the prefix."""

@@ -2,8 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -15,25 +14,19 @@ from torch.utils.data import DataLoader, DistributedSampler, Subset
 from samparser_monai.errors import InputError, at_least, root_cause
 from samparser_monai.sam import SamNetwork
 from samparser_monai.training.collate import collate
-from samparser_monai.training.features import FeatureCache, Precision
+from samparser_monai.training.features import FeatureCache
 
 log = logging.getLogger(__name__)
 
 
 class FeatureLoader(DataLoader):
-    """A loader of prompted pictures that brings their cached features where there is a prefix.
+    """A loader of prompted pictures, which brings their features once they are cached.
 
-    With several processes each fills and loads its own share; n processes with one picture a step
-    see the pictures that one process sees with n a step.
+    With several processes each loads its own share; n processes with one picture a step see the
+    pictures that one process sees with n a step.
 
     Args:
-        dataset: whose items have ``image``, normalized and in the model's frame.
-        network: after its method has been applied.
-        cache_dir: of the entries; None to compute the prefix at every step.
-        storage: of an entry: ``float16``, or ``float32`` for the very same numbers.
-        precision: of the prefix while filling: ``float32``, or ``bfloat16``, faster on a GPU.
-        limit_gb: least recently used entries go when the cache grows larger than this.
-        fill_batch_size: pictures that one pass of the prefix takes.
+        dataset: whose items have ``image``, normalized and in the model's square.
         views: with an augmentation, how many augmented views of a picture are cached, one after
             the other in the epochs; each item gets its number as ``view``.
         size: of the pictures only so many, drawn by the seed; 0 takes all.
@@ -45,12 +38,6 @@ class FeatureLoader(DataLoader):
     def __init__(
         self,
         dataset: Dataset,
-        network: SamNetwork,
-        cache_dir: str | Path | None,
-        storage: Precision = "float16",
-        precision: Precision = "float32",
-        limit_gb: float = 100.0,
-        fill_batch_size: int = 1,
         views: int = 0,
         size: int = 0,
         seed: int = 0,
@@ -58,26 +45,39 @@ class FeatureLoader(DataLoader):
         **options: Any,
     ) -> None:
         at_least(0, views=views, train_size=size)
-        at_least(0.0, cache_limit_gb=limit_gb)
-        at_least(1, fill_batch_size=fill_batch_size)
+        items = dataset.data
         if size:
-            drawn = np.random.default_rng(seed).permutation(len(dataset))[:size]
-            dataset = Dataset([dataset.data[n] for n in sorted(drawn)], dataset.transform)
-        dataset = Dataset(dataset.data, _NamedCase(dataset.transform))
+            drawn = np.random.default_rng(seed).permutation(len(items))[:size]
+            items = [items[n] for n in sorted(drawn)]
         if views:
-            items = [{**item, "view": n} for n in range(views) for item in dataset.data]
-            dataset = Dataset(items, dataset.transform)
-        if cache_dir is not None and network.split is None:
-            _say_once(f"{network.method} leaves no part of the encoder untouched: nothing to cache")
-        elif cache_dir is not None:
-            cache = FeatureCache(
-                Path(cache_dir) / "features", storage, precision, int(limit_gb * 1e9)
-            )
-            workers = options.get("num_workers", 0)
-            keys = cache.fill(dataset, network, fill_batch_size, workers)
-            dataset = _CachedDataset(dataset, keys, cache)
-        sampler = _ViewSampler(dataset, max(views, 1), shuffle)
-        super().__init__(dataset, sampler=sampler, collate_fn=collate, **options)
+            items = [{**item, "view": n} for n in range(views) for item in items]
+        prompted = _PromptedDataset(items, _NamedCase(dataset.transform))
+        sampler = _ViewSampler(prompted, max(views, 1), shuffle)
+        super().__init__(prompted, sampler=sampler, collate_fn=collate, **options)
+
+
+def fill_features(
+    loader: FeatureLoader, network: SamNetwork, cache: FeatureCache, batch_size: int = 1
+) -> None:
+    """Compute what the cache lacks of a loader's pictures; from now on the loader brings it.
+
+    With several processes each fills its own share.
+
+    Args:
+        loader: of the pictures.
+        network: after its method has been applied; one that leaves no prefix fills nothing.
+        cache: of the features.
+        batch_size: pictures that one pass of the prefix takes.
+    """
+    at_least(1, fill_batch_size=batch_size)
+    if network.split is None:
+        _say_once(f"{network.method} leaves no part of the encoder untouched: nothing to cache")
+        return
+    pictures = loader.dataset
+    assert isinstance(pictures, _PromptedDataset)
+    pictures.cache = None  # its items have no picture any more
+    pictures.keys = cache.fill(pictures, network, batch_size, loader.num_workers)
+    pictures.cache = cache
 
 
 @functools.cache
@@ -113,25 +113,25 @@ class _NamedCase(Compose):
             raise InputError(f"case {case!r}: {' '.join(told.split())}") from error
 
 
-class _CachedDataset(Dataset):
-    """The items of a dataset with ``features`` in place of the picture.
+class _PromptedDataset(Dataset):
+    """The items of a dataset, with ``features`` in place of the picture where they are cached.
 
     A batch with a picture whose features have no room, or were damaged since, goes without any:
     the network computes them.
     """
 
-    def __init__(self, dataset: Dataset, keys: list[str | None], cache: FeatureCache) -> None:
-        super().__init__(dataset.data, dataset.transform)
-        self.keys, self.cache = keys, cache
+    cache: FeatureCache | None = None
+    keys: Sequence[str | None] = ()
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         items = [dict(self.data[index]) for index in indices]
-        keys = [self.keys[index] for index in indices]
-        found = [self.cache.read(key) for key in keys if key is not None]
-        whole = [features.float() for features in found if features is not None]
-        if len(whole) == len(items):
-            for item, features in zip(items, whole, strict=True):
-                item["features"] = features
+        if self.cache is not None:
+            keys = [self.keys[index] for index in indices]
+            found = [self.cache.read(key) for key in keys if key is not None]
+            whole = [features.float() for features in found if features is not None]
+            if len(whole) == len(items):
+                for item, features in zip(items, whole, strict=True):
+                    item["features"] = features
         return [self.transform(item) for item in items]
 
 

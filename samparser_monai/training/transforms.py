@@ -21,16 +21,16 @@ class IntoFramed(Transform):
     """Bring ``image``, ``boxes`` and ``label`` into the model's square frame.
 
     Args:
-        frame: side of the model's input, in pixels.
+        image_size: side of the model's square input, in pixels.
         mask_size: side of its low-resolution masks; a pixel of ``label`` (Nx1xhxw) becomes the
             share of it that the instance covers, or -1 where ``ignored`` (HxW) has its larger part.
         mean, std: of the three channels, for pixels 0..255.
     """
 
     def __init__(
-        self, frame: int, mask_size: int, mean: Sequence[float], std: Sequence[float]
+        self, image_size: int, mask_size: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
-        self.frame, self.mask_size = frame, mask_size
+        self.image_size, self.mask_size = image_size, mask_size
         self.mean = torch.tensor(mean).view(3, 1, 1)
         self.std = torch.tensor(std).view(3, 1, 1)
 
@@ -42,13 +42,13 @@ class IntoFramed(Transform):
         if "features" in data:  # the network will not look at the picture
             item["image"] = torch.empty(0)
         else:
-            item["image"] = into_frame((image - self.mean) / self.std, self.frame)
+            item["image"] = into_frame((image - self.mean) / self.std, self.image_size)
         if "boxes" in data:
-            item["boxes"] = data["boxes"] * frame_scale(size, self.frame)[0]
+            item["boxes"] = data["boxes"] * frame_scale(size, self.image_size)[0]
         if "label" in data:
-            item["label"] = coverage(data["label"], self.frame, self.mask_size)[:, None]
+            item["label"] = coverage(data["label"], self.image_size, self.mask_size)[:, None]
         if "ignored" in data:
-            void = coverage(data["ignored"][None], self.frame, self.mask_size)
+            void = coverage(data["ignored"][None], self.image_size, self.mask_size)
             item["label"] = torch.where(void < 0.5, item["label"] / (1 - void), -1.0)
         return item
 
@@ -60,21 +60,21 @@ class LoosenBoxesd(Transform):
     is asked with the same boxes.
 
     Args:
-        distance: in pixels of a frame of 1024; smaller frames take their share of it.
-        frame: side of the model's input, in pixels.
+        distance: in pixels of a square of 1024; smaller ones take their share of it.
+        image_size: side of the model's square input, in pixels.
         seed: of the draw.
     """
 
-    def __init__(self, distance: float, frame: int, seed: int = 0) -> None:
+    def __init__(self, distance: float, image_size: int, seed: int = 0) -> None:
         at_least(0.0, box_shift=distance)
-        self.distance, self.frame, self.seed = distance, frame, seed
+        self.distance, self.image_size, self.seed = distance, image_size, seed
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Loosen the boxes of the item."""
         random = np.random.default_rng(seed_of(self.seed, data))
         boxes = data["boxes"]
-        drawn = random.uniform(0, self.distance * self.frame / 1024, boxes.shape)
-        _, size = frame_scale(data["size"], self.frame)
+        drawn = random.uniform(0, self.distance * self.image_size / 1024, boxes.shape)
+        _, size = frame_scale(data["size"], self.image_size)
         return {**data, "boxes": loosen_boxes(boxes, torch.from_numpy(drawn).to(boxes), size)}
 
 

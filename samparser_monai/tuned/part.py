@@ -1,7 +1,6 @@
 """The tuned part: the few numbers that a training has changed, bound to their base by its hash."""
 
 import json
-import logging
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,6 @@ from samparser_monai.files import replacing
 from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.sam import BACKBONES, SamNetwork, backbone_named, build
 
-log = logging.getLogger(__name__)
-
 
 def tuned_names(network: SamNetwork) -> list[str]:
     """Return the names of what the network's method tunes."""
@@ -39,15 +36,15 @@ def save_tuned(
         about: what the network does not know: scenario, labels, window, metrics.
         weights: a state dictionary of the network.
     """
-    frame = backbone_named(network.backbone)
+    described = backbone_named(network.backbone)
     known = {
         "method": network.method,
         "options": network.options,
         "backbone": network.backbone,
         "base_sha256": network.base_sha256,
-        "image_size": frame.image_size,
-        "mean": frame.mean,
-        "std": frame.std,
+        "image_size": described.image_size,
+        "mean": described.mean,
+        "std": described.std,
         "versions": {
             "samparser_monai": __version__,
             **{package: version(package) for package in ("monai", "torch")},
@@ -93,7 +90,19 @@ def load_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
     """Load a tuned part into a network of the same base and method; return what it belongs to.
 
     Raises:
-        InputError: another base, or tensors that are missing, too many or of another shape.
+        InputError: see fitting.
+    """
+    tensors, metadata = fitting(path, network)
+    network.load_state_dict(tensors, strict=False)
+    return metadata
+
+
+def fitting(path: str | Path, network: SamNetwork) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return read_tuned of a part that fits a network.
+
+    Raises:
+        InputError: another base, method or option; tensors that are missing, too many or of
+            another shape.
     """
     tensors, metadata = read_tuned(path)
     _check_base(path, metadata, network)
@@ -104,33 +113,15 @@ def load_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
         "too many": found - wanted,
         "of another shape": {n for n in wanted & found if tensors[n].shape != own[n].shape},
     }
-    if any(wrong.values()):
-        told = "; ".join(f"{what}: {_few(names)}" for what, names in wrong.items() if names)
+    told = "; ".join(f"{what}: {_few(names)}" for what, names in wrong.items() if names)
+    made = metadata.get("method"), metadata.get("options")
+    if told or made != (network.method, json.loads(json.dumps(network.options))):
+        told = told or f"here it is {network.method!r} and {network.options}"
         raise InputError(
             f"tuned part {path} does not fit this method ({told}): it was made with "
-            f"method {metadata.get('method')!r} and {metadata.get('options')}, give the same"
+            f"method {made[0]!r} and {made[1]}, give the same"
         )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
-    return metadata
-
-
-def check_as_trained(model_file: str | Path, **in_force: Any) -> None:
-    """Warn where the tuned part beside a model was trained with other options than are in force.
-
-    Args:
-        model_file: of the training; without a tuned.safetensors beside it nothing is compared.
-        **in_force: labels, window, as :func:`save_tuned` records them.
-    """
-    path = Path(model_file).with_name("tuned.safetensors")
-    trained = read_tuned(path)[1] if path.is_file() else {}
-    for name, value in in_force.items():
-        if name in trained and trained[name] != json.loads(json.dumps(value)):
-            log.warning(
-                "%s was trained with %s=%s, and %s is in force: is this the same kind of data?",
-                *(model_file, name, trained[name], value),
-            )
+    return tensors, metadata
 
 
 def apply_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
@@ -141,16 +132,27 @@ def apply_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
     """
     metadata = read_tuned(path)[1]
     _check_base(path, metadata, network)
-    if metadata.get("method") not in VARIANTS:
-        raise unknown(f"method of the tuned part {path}:", metadata.get("method"), VARIANTS)
+    apply_method(network, metadata.get("method"), metadata.get("options", {}), path)
+    return load_tuned(path, network)
+
+
+def apply_method(
+    network: SamNetwork, method: Any, options: Mapping[str, Any], path: str | Path
+) -> SamNetwork:
+    """Give a published network the method that a tuned part names, with its options.
+
+    Raises:
+        InputError: it is not known here, or does not take these options.
+    """
+    if method not in VARIANTS:
+        raise unknown(f"method of the tuned part {path}:", method, VARIANTS)
     try:
-        VARIANTS[metadata["method"]](network, **metadata.get("options", {}))
+        return VARIANTS[method](network, **options)
     except TypeError as error:
         raise InputError(
-            f"tuned part {path}: method {metadata['method']!r} does not take the options "
-            f"{metadata.get('options')}: the file was made by another version, see `show`"
+            f"tuned part {path}: method {method!r} does not take the options {options}: the file "
+            "was made by another version, see `show`"
         ) from error
-    return load_tuned(path, network)
 
 
 def open_tuned(
@@ -165,11 +167,26 @@ def open_tuned(
     Raises:
         InputError: see apply_tuned and build.
     """
-    backbone = read_tuned(path)[1].get("backbone")
+    network = build(backbone_of(path, read_tuned(path)[1]), checkpoint)
+    return network, apply_tuned(path, network)
+
+
+def backbone_of(path: str | Path, metadata: Mapping[str, Any]) -> str:
+    """Return the backbone that a tuned part names.
+
+    Raises:
+        InputError: it is not known here, or has another size here.
+    """
+    backbone = metadata.get("backbone")
     if backbone not in BACKBONES:
         raise unknown(f"backbone of the tuned part {path}:", backbone, BACKBONES)
-    network = build(backbone, checkpoint)
-    return network, apply_tuned(path, network)
+    here = BACKBONES[backbone].image_size
+    if (size := metadata.get("image_size", here)) != here:
+        raise InputError(
+            f"tuned part {path} is of {backbone} for images of {size} pixels, here they have "
+            f"{here}: it was made by another version"
+        )
+    return str(backbone)
 
 
 def _check_base(path: str | Path, metadata: Mapping[str, Any], network: SamNetwork) -> None:

@@ -70,25 +70,25 @@ def transformers_model(network: SamNetwork) -> Any:
 def _config(network: SamNetwork) -> Any:
     from transformers import SamConfig
 
-    encoder, frame = network.image_encoder, backbone_named(network.backbone)
+    encoder, described = network.image_encoder, backbone_named(network.backbone)
     width, blocks = encoder.patch_embed.proj.out_channels, encoder.blocks
-    sizes = {"image_size": frame.image_size, "patch_size": frame.patch}
+    sizes = {"image_size": described.image_size, "patch_size": described.patch}
     return SamConfig(
         vision_config={
             **sizes,
             "hidden_size": width,
-            "output_channels": frame.embedding,
+            "output_channels": described.embedding,
             "num_hidden_layers": len(blocks),
             "num_attention_heads": blocks[0].attn.num_heads,
             "mlp_dim": blocks[0].mlp.lin1.out_features,
             "window_size": max(block.window_size for block in blocks),
             "global_attn_indexes": [n for n, b in enumerate(blocks) if b.window_size == 0],
-            "num_pos_feats": frame.embedding // 2,
+            "num_pos_feats": described.embedding // 2,
         },
-        prompt_encoder_config={**sizes, "hidden_size": frame.embedding},
+        prompt_encoder_config={**sizes, "hidden_size": described.embedding},
         mask_decoder_config={
-            "hidden_size": frame.embedding,
-            "mlp_dim": 8 * frame.embedding,
+            "hidden_size": described.embedding,
+            "mlp_dim": 8 * described.embedding,
             "iou_head_hidden_dim": 256,
             "layer_norm_eps": 1e-5,  # of SAM's decoder; transformers' own default is 1e-6
         },
@@ -108,13 +108,13 @@ def export_transformers(network: SamNetwork, folder: str | Path) -> None:
     model = transformers_model(network)
     from transformers import SamImageProcessor, SamProcessor
 
-    frame, folder = backbone_named(network.backbone), writable("folder", folder)
+    described, folder = backbone_named(network.backbone), writable("folder", folder)
     pictures = SamImageProcessor(
-        size={"longest_edge": frame.image_size},
-        pad_size={"height": frame.image_size, "width": frame.image_size},
-        mask_size={"longest_edge": frame.mask_size},
-        image_mean=[value / 255 for value in frame.mean],
-        image_std=[value / 255 for value in frame.std],
+        size={"longest_edge": described.image_size},
+        pad_size={"height": described.image_size, "width": described.image_size},
+        mask_size={"longest_edge": described.mask_size},
+        image_mean=[value / 255 for value in described.mean],
+        image_std=[value / 255 for value in described.std],
     )
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         model.save_pretrained(temporary)

@@ -110,13 +110,13 @@ class OrganMasksd(MapTransform):
 
     Args:
         keys: of the logits.
-        frame: side of the model's input, in pixels.
+        image_size: side of the model's square input, in pixels.
         labels: the organs in the order in which they were cut.
     """
 
-    def __init__(self, keys: KeysCollection, frame: int, labels: Mapping[str, Any]) -> None:
+    def __init__(self, keys: KeysCollection, image_size: int, labels: Mapping[str, Any]) -> None:
         super().__init__(keys)
-        self.frame, self.names = frame, list(labels)
+        self.image_size, self.names = image_size, list(labels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add the masks of every picture of the batch."""
@@ -124,7 +124,7 @@ class OrganMasksd(MapTransform):
         found = []
         counts = [len(boxes) for boxes in data["boxes"]]
         for n, logits in enumerate(data[key].split(counts)):
-            masks = from_frame(logits, data["size"][n], self.frame)[:, 0] > 0
+            masks = from_frame(logits, data["size"][n], self.image_size)[:, 0] > 0
             truth, organs = data["truth"][n], data["organs"][n]
             for organ in organs.unique().tolist():
                 found.append(

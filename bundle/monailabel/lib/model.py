@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from samparser_monai.errors import unknown
 from samparser_monai.files import replacing, visible, write_json
-from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.tuned.loading import ModelLoader
 from samparser_monai.tuned.part import load_tuned, tuned_names
 from samparser_monai.volumes.inferer import VolumeInferer
 from samparser_monai.volumes.session import VolumeSession
@@ -83,7 +83,7 @@ class Model:
     def __init__(self, bundle: Path, overrides: dict[str, Any] | None = None) -> None:
         self.bundle, self.overrides = bundle, overrides or {}
         self.versions = Versions(bundle)
-        self.labels: dict[str, Any] = self.parser()["labels"]
+        self.labels: dict[str, Any] = self.parser().get_parsed_content("labels")
         self.loaded = ""
         self._one_at_a_time = threading.RLock()
 

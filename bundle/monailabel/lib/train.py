@@ -16,7 +16,7 @@ from lib.names import checked_name
 from lib.runs import Runs
 from lib.teaching import check_labels, labelled, training_items
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.training.handlers import ModelLoader
+from samparser_monai.tuned.loading import ModelLoader
 from samparser_monai.tuned.part import load_tuned
 
 log = logging.getLogger(__name__)
@@ -132,6 +132,7 @@ class Tuner(TrainTask):
         network.load_state_dict(ModelLoader(model_file, network).weights)
         if parent != START:
             load_tuned(self.model.versions.path(parent), network)
+        flow.parser.get_parsed_content("validate#fill")
         validator = flow.parser.get_parsed_content("validate#evaluator")
         validator.run()  # also makes the parent the best so far
         before = validator.state.metrics["dsc"]
