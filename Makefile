@@ -4,6 +4,8 @@ OPTIONS ?=
 PORT ?= 8000
 # Threads that wait should not spin: on a busy machine that costs a training nine tenths of its speed.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Where it is set every process compiles MONAI and torch anew: 10 s each.
+unexport PYTHONDONTWRITEBYTECODE
 # As pip does: a hospital's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs /etc/pki/tls/certs),true,false)
 
