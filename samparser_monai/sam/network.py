@@ -110,8 +110,8 @@ class SamNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the logits Tx1xhxw and the predicted IoU Tx1 of all prompts of all images.
 
-        The n-th box, points, mask and name of an image are one prompt. Without any prompt each image is
-        prompted by its whole frame.
+        The n-th box, points, mask and name of an image are one prompt. Without any prompt each
+        image is prompted by its whole frame.
 
         Args:
             embedding: BxCxhxw.
@@ -134,7 +134,9 @@ class SamNetwork(nn.Module):
         )
         if names is not None:
             assert self.named_prompts is not None, "names are asked of a network without them"
-            sparse, dense = self.named_prompts(torch.cat([*names]), sparse, dense, boxes is not None)
+            sparse, dense = self.named_prompts(
+                torch.cat([*names]), sparse, dense, boxes is not None
+            )
         # The decoder takes one image and adds its embedding to the dense prompt of each box. With
         # the embedding in the dense prompt already and zero for the image, boxes of several
         # images share one pass: x + 0 = x.

@@ -128,6 +128,6 @@ class PromptLoss(nn.Module):
 
 
 def iou_of(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the IoU (T) of masks and of a label from 0 to 1 or -1 (void); 0 where both are empty."""
+    """Return the IoU (T) of masks and labels (0 to 1, -1: void); 0 where both are empty."""
     found, truth = ((t & (label >= 0)).flatten(1) for t in (logits > 0, label > 0.5))
     return (found & truth).sum(1) / (found | truth).sum(1).clamp(min=1)

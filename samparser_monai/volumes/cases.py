@@ -1,6 +1,6 @@
 """Volumes to be segmented, with what people prompt them by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,11 @@ SECTIONS = ("testing", "test", "validation", "training")
 
 
 def inference_items(
-    root: str | Path, prompts: str | Path | None, labels: Mapping[str, Any]
+    root: str | Path,
+    prompts: str | Path | None,
+    labels: Mapping[str, Any],
+    names: Sequence[str] = (),
+    organs: str | Sequence[str] = (),
 ) -> list[Item]:
     """List volumes with their prompts: {image, case, prompts}, and {truth} where labels are known.
 
@@ -36,19 +40,28 @@ def inference_items(
         root: a volume, a folder of volumes (files, a folder to a DICOM series), or a MONAI
             datalist, whose entries may have prompts of their own.
         prompts: see read_prompts, or a folder of coarse label volumes named as the cases; not
-            needed where the datalist has them.
+            needed where the datalist has them, or the network knows organs by name.
         labels: the organs that prompts may name.
+        names: the organs that the network knows by name.
+        organs: those of them that are asked for by name in every case whose own prompts do not
+            name them; without any, and without prompts, all of ``names``.
 
     Raises:
-        InputError: no volumes, or prompts that cannot be read at all.
+        InputError: no volumes, or prompts that cannot be read at all; no prompts, or an organ
+            without any, and a network that does not know it by name.
     """
+    names = [organ for organ in names if organ in labels]
+    asked = check_organs(organs, names)
     items = list_volumes(root, labels)
     known = {item["case"]: item for item in items}
     if prompts is None and not any("prompts" in item for item in items):
-        raise InputError(
-            "prompts is not given: name a JSON or CSV file, or a folder of coarse label volumes, "
-            "by --prompts"
-        )
+        if not names:
+            raise InputError(
+                "prompts is not given: name a JSON or CSV file, or a folder of coarse label "
+                "volumes, by --prompts; or train with --names True: such a model finds its organs "
+                "without prompts"
+            )
+        asked = asked or names
     for case, found in _read(prompts).items() if prompts is not None else ():
         if case in known:
             known[case]["prompts"] = found
@@ -56,11 +69,35 @@ def inference_items(
             error = unknown(f"case in prompts={str(prompts)!r}:", case, known)
             items.append({"image": "", "case": case, "prompts": found, "error": str(error)})
     for item in items:
+        own = item.setdefault("prompts", [])
+        if isinstance(own, list):
+            own = [prompt for prompt in own if isinstance(prompt, Mapping)]
+            named = {prompt.get("label") for prompt in own}
+            item["prompts"] += [{"label": organ} for organ in asked if organ not in named]
         try:
-            check_prompts(item.setdefault("prompts", []), f"case {item['case']!r}", labels)
+            check_prompts(item["prompts"], f"case {item['case']!r}", labels, names)
         except InputError as error:
             item.setdefault("error", str(error))
     return items
+
+
+def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return organs that people list (``liver,spleen``), all of them known by name.
+
+    Raises:
+        InputError: the network knows one of them, or any, not by name.
+    """
+    listed = organs.split(",") if isinstance(organs, str) else list(organs)
+    found = [str(organ).strip() for organ in listed]
+    for organ in found:
+        if not names:
+            raise InputError(
+                f"organs={organ!r} asks for an organ by name, which this model has not learned: "
+                "give --prompts, or train a model with --names True"
+            )
+        if organ not in names:
+            raise unknown("organ in organs:", organ, names)
+    return found
 
 
 def _read(prompts: str | Path) -> dict[str, list[Any]]:

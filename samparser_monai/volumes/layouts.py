@@ -91,7 +91,7 @@ def _by_name(item: Item, everywhere: Any, labels: Labels | None) -> Item:
     if not isinstance(labelled, list):
         raise InputError(
             f"case {item['case']!r}: labelled={labelled!r} must be a list of the organs that were "
-            "looked for: [\"liver\", \"spleen\"]"
+            'looked for: ["liver", "spleen"]'
         )
     if strange := [organ for organ in labelled if organ not in (labels or {})]:
         raise unknown(f"organ in 'labelled' of case {item['case']!r}:", strange[0], labels or {})

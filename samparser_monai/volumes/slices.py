@@ -90,9 +90,7 @@ class SliceDataset(Dataset):
             log.warning("labels: %s does not occur in the %d volumes", ", ".join(absent), len(data))
 
 
-def _slices_of(
-    folder: Path, index: Item, item: Item, min_area: int, min_volume: int
-) -> list[Item]:
+def _slices_of(folder: Path, index: Item, item: Item, min_area: int, min_volume: int) -> list[Item]:
     volumes = index["volumes"]
     kept = {organ for organ, volume in volumes.items() if volume >= min_volume}
     labelled = set(item.get("labelled", ())) & volumes.keys()
