@@ -63,8 +63,10 @@ def with_names(network: Any, organs: Sequence[str]) -> Any:
     Raises:
         InputError: the network knows others.
     """
+    if not organs:
+        return network
     known = network.named_prompts.organs if network.named_prompts is not None else []
-    if not organs or known == list(organs):
+    if known == list(organs):
         return network
     if known:
         raise InputError(

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError, unknown
-from samparser_monai.files import files_below, read_json
+from samparser_monai.files import files_below, read_json, visible
 from samparser_monai.volumes.dataset_json import check_labels
 from samparser_monai.volumes.dicom import is_dicom
+from samparser_monai.volumes.label_volumes import masks_in
 from samparser_monai.volumes.listing import (
     FOLDERS,
     case_of,
@@ -39,7 +40,8 @@ def inference_items(
     Args:
         root: a volume, a folder of volumes (files, a folder to a DICOM series), or a MONAI
             datalist, whose entries may have prompts of their own.
-        prompts: see read_prompts, or a folder of coarse label volumes named as the cases; not
+        prompts: see read_prompts, or a folder of coarse label volumes named as the cases, or of
+            folders so named with a mask to an organ, named after it; not
             needed where the datalist has them, or the network knows organs by name.
         labels: the organs that prompts may name.
         names: the organs that the network knows by name.
@@ -62,7 +64,7 @@ def inference_items(
                 "without prompts"
             )
         asked = asked or names
-    for case, found in _read(prompts).items() if prompts is not None else ():
+    for case, found in _read(prompts, labels, list(known)).items() if prompts is not None else ():
         if case in known:
             known[case]["prompts"] = found
         else:
@@ -100,9 +102,24 @@ def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]
     return found
 
 
-def _read(prompts: str | Path) -> dict[str, list[Any]]:
-    if not Path(prompts).is_dir():
+def _read(
+    prompts: str | Path, labels: Mapping[str, Any], cases: Sequence[str]
+) -> dict[str, list[Any]]:
+    folder = Path(prompts)
+    if not folder.is_dir():
         return read_prompts(prompts)
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and visible(path)]
+    below = [path for path in below if path.name.lower() != "segmentations"]  # is no case
+    folders = {path.name: path for path in below if masks_in(path, labels)}
+    if folders:  # as TotalSegmentator leaves them: a folder a case with a mask an organ
+        return {case: [{"mask": str(path)}] for case, path in folders.items()}
+    if masks_in(folder, labels):
+        if len(cases) > 1:
+            raise InputError(
+                f"prompts={str(prompts)!r} holds masks of one case's organs, and there are "
+                f"{len(cases)} cases: put them into a folder for each, under the case's name"
+            )
+        return {cases[0]: [{"mask": str(folder)}]}
     if not (masks := volumes_in(Path(prompts))):
         raise InputError(
             f"prompts={str(prompts)!r} holds no label volumes: put one to each case there, under "

@@ -153,8 +153,8 @@ def _check_name(label: Any, where: str, labels: Mapping[str, Any], names: Sequen
         raise unknown(f"label in {where}:", label, labels)
     if not names:
         raise InputError(
-            f"{where} asks for {label!r} by name, which this model has not learned: add a box, "
-            "points or a mask, or train a model with --names True"
+            f"{where} needs either 'box', 'points' or 'mask': this model has not learned to find "
+            f"{label!r} by name; for that train with --names True"
         )
     if label not in names:
         raise unknown(f"organ by name in {where}:", label, names)

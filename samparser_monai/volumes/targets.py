@@ -269,7 +269,7 @@ class TargetReader:
                 )
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:
-        mask = read_labels_like(self.view.volume, prompt["mask"])
+        mask = read_labels_like(self.view.volume, prompt["mask"], self.labels)
         values = self.view.seen(mask)
         self._check_values(prompt, set(np.unique(values).tolist()) - {0})
         found = []
