@@ -26,15 +26,17 @@ class RandNamesd(EpochSeeded, Transform):
     Args:
         organs: that can be asked for by name, in the order of ``whole``'s values.
         share: of the slices with boxes that are asked by names, others in every epoch.
-        frame: side of the model's input, in pixels.
+        image_size: side of the model's input, in pixels.
         mask_size: of its low-resolution masks.
     """
 
-    def __init__(self, organs: Sequence[str], share: float, frame: int, mask_size: int) -> None:
+    def __init__(
+        self, organs: Sequence[str], share: float, image_size: int, mask_size: int
+    ) -> None:
         if not 0 < share <= 1:
             raise InputError(f"name_share must be above 0 and at most 1, not {share}")
         self.organs, self.share = list(organs), share
-        self.frame, self.mask_size = frame, mask_size
+        self.image_size, self.mask_size = image_size, mask_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Choose between ``boxes`` and names; ``label`` follows.
@@ -56,8 +58,10 @@ class RandNamesd(EpochSeeded, Transform):
         return {
             **data,
             "names": names,
-            "boxes": torch.tensor([[0.0, 0.0, self.frame, self.frame]]).repeat(len(names), 1),
-            "label": coverage(masks, self.frame, self.mask_size)[:, None],
+            "boxes": torch.tensor([[0.0, 0.0, self.image_size, self.image_size]]).repeat(
+                len(names), 1
+            ),
+            "label": coverage(masks, self.image_size, self.mask_size)[:, None],
         }
 
 
