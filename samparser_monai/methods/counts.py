@@ -56,10 +56,14 @@ VARIANTS: dict[str, Callable[[Any], Any]] = {
 
 
 def count_trainable(network: nn.Module) -> dict[str, int]:
-    """Count the trainable parameters of the encoder and of the rest, shared ones once."""
+    """Count the trainable parameters of the encoder, of the names if any, and of the rest."""
     trained = {n: p.numel() for n, p in network.named_parameters() if p.requires_grad}
-    encoder = sum(count for name, count in trained.items() if name.startswith("image_encoder."))
-    return {"encoder": encoder, "decoder": sum(trained.values()) - encoder}
+    encoder, names = (
+        sum(count for name, count in trained.items() if name.startswith(part))
+        for part in ("image_encoder.", "named_prompts.")
+    )
+    found = {"encoder": encoder, "decoder": sum(trained.values()) - encoder - names}
+    return found | ({"names": names} if names else {})
 
 
 def count_variants(build: Callable[[], Any]) -> dict[str, dict[str, int]]:

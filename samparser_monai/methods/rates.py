@@ -23,6 +23,7 @@ def parameter_groups(
     decoder_rate: float,
     encoder_rate: float | None = None,
     decoder_coefficient_rate: float | None = None,
+    name_rate: float = 3e-3,
 ) -> list[dict[str, Any]]:
     """Return an optimizer's groups: the coefficients have learning rates of their own.
 
@@ -36,6 +37,7 @@ def parameter_groups(
         encoder_rate: of what else a method tunes of the encoder (bases, updates, adapters); the
             decoder's where none is given.
         decoder_coefficient_rate: of the decoder's coefficients; the encoder's where none is given.
+        name_rate: of the tokens by which organs are asked for by name.
 
     Raises:
         InputError: nothing in the network is to be trained, or a rate is not above zero.
@@ -47,6 +49,7 @@ def parameter_groups(
         else decoder_coefficient_rate,
         "decoder_rate": decoder_rate,
         "encoder_rate": decoder_rate if encoder_rate is None else encoder_rate,
+        "name_rate": name_rate,
     }
     for name, rate in rates.items():
         if not rate > 0:
@@ -54,11 +57,13 @@ def parameter_groups(
     chosen = {id(step) for step in steps(network)}
     in_encoder = {id(p) for p in network.image_encoder.parameters()}
     groups: dict[str, dict[str, Any]] = {
-        name: {"params": [], "lr": rate, **({"weight_decay": 0.0} if "coefficient" in name else {})}
+        name: {"params": [], "lr": rate, **({"weight_decay": 0.0} if name in UNDECAYED else {})}
         for name, rate in rates.items()
     }
-    for p in network.parameters():
-        if p.requires_grad:
+    for name, p in network.named_parameters():
+        if p.requires_grad and name.startswith("named_prompts."):
+            groups["name_rate"]["params"].append(p)
+        elif p.requires_grad:
             names = ENCODER if id(p) in in_encoder else DECODER
             groups[names[id(p) in chosen]]["params"].append(p)
     found = [group for group in groups.values() if group["params"]]
@@ -71,4 +76,5 @@ def parameter_groups(
 
 
 ENCODER = ("encoder_rate", "coefficient_rate")  # of other numbers, of coefficients
+UNDECAYED = ("coefficient_rate", "decoder_coefficient_rate", "name_rate")
 DECODER = ("decoder_rate", "decoder_coefficient_rate")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from samparser_monai.errors import InputError, one_line
+from samparser_monai.sam.named_prompts import NamedPrompts
 
 Boxes = Tensor | Sequence[Tensor]
 
@@ -46,6 +47,7 @@ class SamNetwork(nn.Module):
         self.split: Split | None = None
         self.backbone = ""
         self.base_sha256 = ""
+        self.named_prompts: NamedPrompts | None = None  # see with_names
 
     def train(self, mode: bool = True) -> Self:
         """Switch the mode, but for the encoder: its batch statistics are part of SAM's weights."""
@@ -67,18 +69,23 @@ class SamNetwork(nn.Module):
         image: Tensor,
         boxes: Boxes | None = None,
         features: Tensor | None = None,
-    ) -> Tensor:
-        """Return the logits of one mask to a box, Tx1xhxw (256x256 for SAM's own sizes).
+        names: Sequence[Tensor] | None = None,
+        with_iou: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the logits of one mask to a prompt, Tx1xhxw (256x256 for SAM's own sizes).
 
         Args:
             image: Bx3xHxW, normalized and padded to the model's square input.
             boxes: for each image Nx4, XYXY in pixels of that input; without any, each image is
                 prompted by its whole frame.
             features: what the frozen prefix gives for the image, where that is known already.
+            names: see decode.
+            with_iou: return the predicted IoU, Tx1, beside the logits.
         """
         if features is None:
             features = self.features(image)
-        return self.decode(self.embed(features), boxes)[0]
+        found = self.decode(self.embed(features), boxes, names=names)
+        return found if with_iou else found[0]
 
     def features(self, image: Tensor) -> Tensor:
         """Return the output of the frozen prefix; the image itself where a method leaves none."""
@@ -99,11 +106,12 @@ class SamNetwork(nn.Module):
         boxes: Boxes | None = None,
         points: Sequence[Tensor] | None = None,
         masks: Sequence[Tensor] | None = None,
+        names: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the logits Tx1xhxw and the predicted IoU Tx1 of all prompts of all images.
 
-        The n-th box, points and mask of an image are one prompt. Without any prompt each image is
-        prompted by its whole frame.
+        The n-th box, points, mask and name of an image are one prompt. Without any prompt each
+        image is prompted by its whole frame.
 
         Args:
             embedding: BxCxhxw.
@@ -111,8 +119,10 @@ class SamNetwork(nn.Module):
             points: for each image NxPx3: x and y in those pixels, and 1 for the foreground, 0 for
                 the background, -1 for no point.
             masks: for each image Nx1xhxw, low-resolution logits.
+            names: for each image N whole numbers, places in ``named_prompts.organs``: the organ is
+                asked for in the place of the prompt's box; -1 where the box counts.
         """
-        given = [p for p in (boxes, points, masks) if p is not None]
+        given = [p for p in (boxes, points, masks, names) if p is not None]
         if not given:
             side = self.prompt_encoder.input_image_size[0]
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
@@ -122,6 +132,11 @@ class SamNetwork(nn.Module):
             boxes=_joined(boxes, embedding),
             masks=_joined(masks, embedding),
         )
+        if names is not None:
+            assert self.named_prompts is not None, "names are asked of a network without them"
+            sparse, dense = self.named_prompts(
+                torch.cat([*names]), sparse, dense, boxes is not None
+            )
         # The decoder takes one image and adds its embedding to the dense prompt of each box. With
         # the embedding in the dense prompt already and zero for the image, boxes of several
         # images share one pass: x + 0 = x.

@@ -40,6 +40,7 @@ class TrainingReport:
             {
                 "encoder_trainable": counts["encoder"],
                 "decoder_trainable": counts["decoder"],
+                **({"names_trainable": counts["names"]} if "names" in counts else {}),
                 "steps": engine.state.iteration,
                 "seconds": round(self.history.seconds, 1),
                 "epochs": self.history.rows,

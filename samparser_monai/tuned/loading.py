@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 
 from samparser_monai.errors import InputError
 from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.named_prompts import organs_in, with_names
 from samparser_monai.tuned.part import apply_method, backbone_of, fitting, read_tuned
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,8 @@ def _plain(value: Any) -> Any:
 class ModelLoader:
     """Load a trained network before an evaluation; whether it fits is told when this is built.
 
+    The network learns at once by which names it can be asked.
+
     Args:
         load_path: of the whole network.
         network: that gets its weights.
@@ -139,6 +142,7 @@ class ModelLoader:
                 f"{load_path} cannot be read ({type(error).__name__}): it is damaged, or no model "
                 "that a training saved; train again, or name the model's file"
             ) from error
+        with_names(network, organs_in(weights))
         wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
         wrong = [n for n in {**wanted, **found} if wanted.get(n) != found.get(n)]
         if wrong:
@@ -154,6 +158,12 @@ class ModelLoader:
                     "a lower rate"
                 )
         self.weights = weights
+
+    @property
+    def names(self) -> list[str]:
+        """The organs that the network knows by name."""
+        prompts = getattr(self.network, "named_prompts", None)
+        return [] if prompts is None else prompts.organs
 
     def attach(self, engine: Engine) -> None:
         """Listen to the evaluator."""

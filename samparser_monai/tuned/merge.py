@@ -1,5 +1,6 @@
 """Tuned weights in a plain checkpoint that every tool for SAM loads."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from samparser_monai.sam.checkpoints import published
 from samparser_monai.sam.tiny_vit import own_name
 from samparser_monai.sam.weights_file import read_weights
 
+NAMES = "named_prompts."
+log = logging.getLogger(__name__)
+
 
 def added_names(network: SamNetwork) -> list[str]:
     """Return the names of tensors that a method has put where plain SAM has none."""
     with torch.device("meta"):
         plain = architecture(network.backbone).state_dict().keys()
     own = (re.sub(r"\.parametrizations\.(\w+)\..*", r".\1", name) for name in network.state_dict())
-    return sorted(set(own) - plain)
+    return sorted(name for name in set(own) - plain if not name.startswith(NAMES))
 
 
 def merge(network: SamNetwork) -> SamNetwork:
@@ -35,7 +39,13 @@ def merge(network: SamNetwork) -> SamNetwork:
             f"between SAM's own (the first of {len(added)} tensors is {added[0]}), which no weight "
             "of SAM can stand for; keep the tuned part, or tune with lora or coefficients"
         )
-    weights = {n: t for n, t in network.state_dict().items() if ".parametrizations." not in n}
+    if network.named_prompts is not None:
+        log.warning("no plain SAM can be asked by name: the names are left out, boxes stay")
+    weights = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if ".parametrizations." not in name and not name.startswith(NAMES)
+    }
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             weights[f"{name}.weight"] = module.weight.detach()

@@ -18,6 +18,7 @@ from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing
 from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.sam import BACKBONES, SamNetwork, backbone_named, build
+from samparser_monai.sam.named_prompts import with_names
 
 
 def tuned_names(network: SamNetwork) -> list[str]:
@@ -42,6 +43,7 @@ def save_tuned(
         "options": network.options,
         "backbone": network.backbone,
         "base_sha256": network.base_sha256,
+        **({} if network.named_prompts is None else {"names": network.named_prompts.organs}),
         "image_size": described.image_size,
         "mean": described.mean,
         "std": described.std,
@@ -98,7 +100,7 @@ def load_tuned(path: str | Path, network: SamNetwork) -> dict[str, Any]:
 
 
 def fitting(path: str | Path, network: SamNetwork) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return read_tuned of a part that fits a network.
+    """Return read_tuned of a part that fits a network, which learns the part's names.
 
     Raises:
         InputError: another base, method or option; tensors that are missing, too many or of
@@ -106,6 +108,7 @@ def fitting(path: str | Path, network: SamNetwork) -> tuple[dict[str, Tensor], d
     """
     tensors, metadata = read_tuned(path)
     _check_base(path, metadata, network)
+    with_names(network, metadata.get("names", []))
     own = dict(network.named_parameters())
     wanted, found = set(tuned_names(network)), set(tensors)
     wrong = {

@@ -44,7 +44,7 @@ class Scenarios(nn.Module):
     def _beside(base: SamNetwork, path: str | Path) -> SamNetwork:
         network = copy.deepcopy(base)
         apply_tuned(path, network)
-        of_neck = ("image_encoder.neck.", "mask_decoder.")
+        of_neck = ("image_encoder.neck.", "mask_decoder.", "named_prompts.")
         if not all(name.startswith(of_neck) for name in tuned_names(network)):
             raise InputError(
                 f"tuned part {path}: method {network.method!r} with {network.options} tunes the "

@@ -167,6 +167,8 @@ class CaseReport:
             organ = labels == values[row["organ"]][0]
             volume = float(organ.sum() * spacing.prod() / 1000)
             rows.append({"organ": row["organ"], "ml": round(volume, 1)})
+            if found.by_name:
+                rows[-1]["asked by"] = "name" if row["organ"] in found.by_name else "prompt"
             rows[-1] |= {"slices": int(organ.any((0, 1)).sum()), "iou": round(row["iou"], 3)}
             if self.scores is not None and truth is not None:
                 known = np.isin(truth, values[row["organ"]])

@@ -1,13 +1,14 @@
 """Volumes to be segmented, with what people prompt them by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError, unknown
-from samparser_monai.files import files_below, read_json
+from samparser_monai.files import files_below, read_json, visible
 from samparser_monai.volumes.dataset_json import check_labels
 from samparser_monai.volumes.dicom import is_dicom
+from samparser_monai.volumes.label_volumes import masks_in
 from samparser_monai.volumes.listing import (
     FOLDERS,
     case_of,
@@ -26,7 +27,11 @@ SECTIONS = ("testing", "test", "validation", "training")
 
 
 def inference_items(
-    root: str | Path, prompts: str | Path | None, labels: Mapping[str, Any]
+    root: str | Path,
+    prompts: str | Path | None,
+    labels: Mapping[str, Any],
+    names: Sequence[str] = (),
+    organs: str | Sequence[str] = (),
 ) -> list[Item]:
     """List volumes with their prompts: {image, case, prompts}, and {truth} where labels are known.
 
@@ -35,37 +40,86 @@ def inference_items(
     Args:
         root: a volume, a folder of volumes (files, a folder to a DICOM series), or a MONAI
             datalist, whose entries may have prompts of their own.
-        prompts: see read_prompts, or a folder of coarse label volumes named as the cases; not
-            needed where the datalist has them.
+        prompts: see read_prompts, or a folder of coarse label volumes named as the cases, or of
+            folders so named with a mask to an organ, named after it; not
+            needed where the datalist has them, or the network knows organs by name.
         labels: the organs that prompts may name.
+        names: the organs that the network knows by name.
+        organs: those of them that are asked for by name in every case whose own prompts do not
+            name them; without any, and without prompts, all of ``names``.
 
     Raises:
-        InputError: no volumes, or prompts that cannot be read at all.
+        InputError: no volumes, or prompts that cannot be read at all; no prompts, or an organ
+            without any, and a network that does not know it by name.
     """
+    names = [organ for organ in names if organ in labels]
+    asked = check_organs(organs, names)
     items = list_volumes(root, labels)
     known = {item["case"]: item for item in items}
     if prompts is None and not any("prompts" in item for item in items):
-        raise InputError(
-            "prompts is not given: name a JSON or CSV file, or a folder of coarse label volumes, "
-            "by --prompts"
-        )
-    for case, found in _read(prompts).items() if prompts is not None else ():
+        if not names:
+            raise InputError(
+                "prompts is not given: name a JSON or CSV file, or a folder of coarse label "
+                "volumes, by --prompts; or train with --names True: such a model finds its organs "
+                "without prompts"
+            )
+        asked = asked or names
+    for case, found in _read(prompts, labels, list(known)).items() if prompts is not None else ():
         if case in known:
             known[case]["prompts"] = found
         else:
             error = unknown(f"case in prompts={str(prompts)!r}:", case, known)
             items.append({"image": "", "case": case, "prompts": found, "error": str(error)})
     for item in items:
+        own = item.setdefault("prompts", [])
+        if isinstance(own, list):
+            own = [prompt for prompt in own if isinstance(prompt, Mapping)]
+            named = {prompt.get("label") for prompt in own}
+            item["prompts"] += [{"label": organ} for organ in asked if organ not in named]
         try:
-            check_prompts(item.setdefault("prompts", []), f"case {item['case']!r}", labels)
+            check_prompts(item["prompts"], f"case {item['case']!r}", labels, names)
         except InputError as error:
             item.setdefault("error", str(error))
     return items
 
 
-def _read(prompts: str | Path) -> dict[str, list[Any]]:
-    if not Path(prompts).is_dir():
+def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return organs that people list (``liver,spleen``), all of them known by name.
+
+    Raises:
+        InputError: the network knows one of them, or any, not by name.
+    """
+    listed = organs.split(",") if isinstance(organs, str) else list(organs)
+    found = [str(organ).strip() for organ in listed]
+    for organ in found:
+        if not names:
+            raise InputError(
+                f"organs={organ!r} asks for an organ by name, which this model has not learned: "
+                "give --prompts, or train a model with --names True"
+            )
+        if organ not in names:
+            raise unknown("organ in organs:", organ, names)
+    return found
+
+
+def _read(
+    prompts: str | Path, labels: Mapping[str, Any], cases: Sequence[str]
+) -> dict[str, list[Any]]:
+    folder = Path(prompts)
+    if not folder.is_dir():
         return read_prompts(prompts)
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and visible(path)]
+    below = [path for path in below if path.name.lower() != "segmentations"]  # is no case
+    folders = {path.name: path for path in below if masks_in(path, labels)}
+    if folders:  # as TotalSegmentator leaves them: a folder a case with a mask an organ
+        return {case: [{"mask": str(path)}] for case, path in folders.items()}
+    if masks_in(folder, labels):
+        if len(cases) > 1:
+            raise InputError(
+                f"prompts={str(prompts)!r} holds masks of one case's organs, and there are "
+                f"{len(cases)} cases: put them into a folder for each, under the case's name"
+            )
+        return {cases[0]: [{"mask": str(folder)}]}
     if not (masks := volumes_in(Path(prompts))):
         raise InputError(
             f"prompts={str(prompts)!r} holds no label volumes: put one to each case there, under "

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.segmentation import Segmentation
-from samparser_monai.volumes.session import Propagate, VolumeSession
+from samparser_monai.volumes.session import FindByName, Propagate, VolumeSession
 from samparser_monai.volumes.targets import Prompt
 from samparser_monai.volumes.view import check_plane
 
@@ -23,7 +23,7 @@ class VolumeInferer(Inferer):
     Args:
         backbone: of the network.
         labels, plane, kept: see VolumeSession.
-        propagate: see VolumeSession.segment.
+        propagate, naming: see VolumeSession.segment.
     """
 
     def __init__(
@@ -33,9 +33,10 @@ class VolumeInferer(Inferer):
         propagate: Propagate | None = None,
         plane: str = "acquisition",
         kept: int = 96,
+        naming: FindByName | None = None,
     ) -> None:
         self.backbone, self.labels, self.plane = backbone, organ_values(labels), plane
-        self.propagate, self.kept = propagate, kept
+        self.propagate, self.naming, self.kept = propagate, naming, kept
         check_plane(plane)
 
     def session(self, volume: MetaTensor, network: SamNetwork) -> VolumeSession:
@@ -62,7 +63,7 @@ class VolumeInferer(Inferer):
         for volume, asked in zip(inputs, prompts, strict=True):
             session = self.session(volume, network)
             with tqdm(desc="slices", unit="slice", leave=False) as session.bar:
-                here.append(session.segment(asked, self.propagate))
+                here.append(session.segment(asked, self.propagate, self.naming))
         if found is not None:
             found += here
         return collate_meta_tensor_fn([one.labels() for one in here])

@@ -1,5 +1,6 @@
 """Label volumes, read on the grid of what they label."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,40 +30,57 @@ def read_pair(
         InputError: as read_volume; shapes or affines that do not agree; an empty label, or one
             whose values are not whole, see whole_labels.
     """
-    volume, values = read_oriented(image), None
-    files = files_below(Path(label)) if Path(label).is_dir() else []
-    masks = [path for path in files if ends_with(path, ENDINGS)]
-    known = organ_values(labels) if masks and labels is not None else {}
-    for organ, (value, *_) in known.items():
-        for path in masks:
-            if same_organ(organ, path.name.split(".")[0]):
-                mask = _on_grid(volume, image, path)
-                values = mask * 0 if values is None else values
-                values[(values == 0) & (mask > 0)] = value
-    if values is None:
-        if masks:
-            raise InputError(f"{label} has no mask of {list(known)}: name them after the organs")
-        values = _on_grid(volume, image, label)
+    volume = read_oriented(image)
+    values = read_labels_like(volume, label, labels).numpy()[0]
     if not values.any():
         raise InputError(f"{label} is all zero: label at least one organ, or leave the case out")
     return volume.numpy()[0], values
 
 
-def _on_grid(volume: MetaTensor, image: str | Path, label: str | Path) -> np.ndarray:
-    """Return a label's values, XxYxZ along LPS, where it lies on the grid of an image."""
-    truth = read_oriented(label)
-    check_same_grid(volume, truth, image, label)
-    return whole_labels(truth.numpy()[0], str(label))
+def masks_in(folder: str | Path, organs: Iterable[str]) -> dict[str, list[Path]]:
+    """Return the masks below a folder that are named after organs, to each organ.
+
+    ``kidney_left.nii.gz`` is of a kidney where the organs have no sides.
+    """
+    files = _volumes_below(Path(folder))
+    named = {o: [p for p in files if same_organ(o, p.name.split(".")[0])] for o in organs}
+    return {organ: masks for organ, masks in named.items() if masks}
 
 
-def read_labels_like(volume: MetaTensor, path: str | Path) -> MetaTensor:
+def _volumes_below(folder: Path) -> list[Path]:
+    return [p for p in files_below(folder) if ends_with(p, ENDINGS)] if folder.is_dir() else []
+
+
+def read_labels_like(
+    volume: MetaTensor, path: str | Path, labels: Labels | None = None
+) -> MetaTensor:
     """Read a label volume that shows what ``volume`` shows: 1xXxYxZ, uint8, on its grid.
 
     The same voxels along other axes are brought to the volume's.
 
+    Args:
+        volume: as it was read.
+        path: of the label volume, or of a folder of one mask to an organ, named after it, which
+            get the organs' values (the first of each).
+        labels: organ -> its value, or values.
+
     Raises:
-        InputError: as read_volume; another grid; values that are no labels, see whole_labels.
+        InputError: as read_volume; another grid; values that are no labels, see whole_labels; a
+            folder of masks of none of the organs.
     """
-    labels = along(read_volume(path), volume)
-    check_same_grid(volume, labels, volume.meta["filename_or_obj"], path)
-    return labels.new_tensor(whole_labels(labels.numpy(), str(path)), dtype=torch.uint8)
+    if labels is not None and _volumes_below(Path(path)):
+        return _joined(volume, path, labels)
+    found = along(read_volume(path), volume)
+    check_same_grid(volume, found, volume.meta["filename_or_obj"], path)
+    return found.new_tensor(whole_labels(found.numpy(), str(path)), dtype=torch.uint8)
+
+
+def _joined(volume: MetaTensor, folder: str | Path, labels: Labels) -> MetaTensor:
+    known, joined = organ_values(labels), None
+    for organ, paths in masks_in(folder, known).items():
+        for mask in (read_labels_like(volume, path) for path in paths):
+            joined = torch.zeros_like(mask) if joined is None else joined
+            joined[(joined == 0) & (mask > 0)] = known[organ][0]
+    if joined is None:
+        raise InputError(f"{folder} has no mask of {list(known)}: name them after the organs")
+    return joined

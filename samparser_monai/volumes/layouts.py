@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import ends_with, files_below, read_json
 from samparser_monai.volumes.dataset_json import check_labels
 from samparser_monai.volumes.listing import (
@@ -35,6 +35,7 @@ def abdomen_ct_items(
     seed: int = 2023,
     labels: Labels | None = None,
     patient_pattern: str | None = None,
+    names: bool = False,
 ) -> dict[str, list[Item]]:
     """List the labelled volumes under ``root`` and split them by patient.
 
@@ -47,6 +48,9 @@ def abdomen_ct_items(
         labels: organ -> its value, or values; compared with what a dataset.json says.
         patient_pattern: a regular expression whose first group, or match, in a case's name is
             its patient; None: each case is a patient of its own, or its datalist names them.
+        names: the organs are to be asked for by name too. The items of ``train`` get
+            ``every_slice``, and ``labelled``, the organs that were looked for in a case, where
+            the datalist says so, for a case or, at its top, for all.
 
     Returns:
         For ``train`` and ``validation`` the items {image, label, case, patient}.
@@ -74,7 +78,24 @@ def abdomen_ct_items(
     if not sections["validation"]:
         sections = split_by_patient(sections["train"], share, seed)
     _check_apart(sections)
+    if names:
+        everywhere = content.get("labelled") if isinstance(content, dict) else None
+        sections["train"] = [_by_name(item, everywhere, labels) for item in sections["train"]]
     return sections
+
+
+def _by_name(item: Item, everywhere: Any, labels: Labels | None) -> Item:
+    labelled = item.get("labelled", everywhere)
+    if labelled is None:
+        return {**item, "every_slice": True}
+    if not isinstance(labelled, list):
+        raise InputError(
+            f"case {item['case']!r}: labelled={labelled!r} must be a list of the organs that were "
+            'looked for: ["liver", "spleen"]'
+        )
+    if strange := [organ for organ in labelled if organ not in (labels or {})]:
+        raise unknown(f"organ in 'labelled' of case {item['case']!r}:", strange[0], labels or {})
+    return {**item, "labelled": labelled, "every_slice": True}
 
 
 def _patient(case: str, pattern: str | None) -> str:

@@ -46,14 +46,28 @@ def read_prompts(path: str | Path) -> dict[str, list[Any]]:
     return _from_csv(text, path)
 
 
-def check_prompts(prompts: Any, where: str, labels: Mapping[str, Any]) -> None:
-    """Raise an InputError unless the prompts of a case, which ``where`` names, can be used."""
+def asks_by_name(prompt: Mapping[str, Any]) -> bool:
+    """Tell whether a prompt asks for its organ by name alone."""
+    return not any(kind in prompt for kind in KINDS)
+
+
+def check_prompts(
+    prompts: Any, where: str, labels: Mapping[str, Any], names: Sequence[str] = ()
+) -> None:
+    """Raise an InputError unless the prompts of a case, which ``where`` names, can be used.
+
+    Args:
+        prompts: of the case.
+        where: for the error.
+        labels: the organs that they may name.
+        names: those that the network knows by name, without a box.
+    """
     if not isinstance(prompts, Sequence) or isinstance(prompts, str):
         raise InputError(f"{where} must be a list of prompts, not {prompts!r}")
     if not prompts:
         raise InputError(f"{where} has no prompt: add a box, points or a mask, or take it out")
     for number, prompt in enumerate(prompts):
-        _check(prompt, f"prompt {number} of {where}", labels)
+        _check(prompt, f"prompt {number} of {where}", labels, names)
 
 
 def _from_json(path: Path) -> dict[str, list[Any]]:
@@ -100,19 +114,23 @@ def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
         known: dict[str, Any] = {"label": label, "frame": frame or "voxel"}
         if len(corners) == 3 and all(values[:3]):
             known |= {"points": [corners], "point_labels": [int(kind != "0")]}
+        elif not corners and not frame and not kind:
+            known = {"label": label}
         else:
             known["box"] = corners
         found[case].append(known)
     return dict(found)
 
 
-def _check(prompt: Any, where: str, labels: Mapping[str, Any]) -> None:
+def _check(prompt: Any, where: str, labels: Mapping[str, Any], names: Sequence[str]) -> None:
     if not isinstance(prompt, Mapping):
         raise InputError(f"{where} is {prompt!r}: it must be an object with 'box', say")
     for key in prompt:
         if key not in KEYS:
             raise unknown(f"key in {where}:", key, KEYS)
     kinds = [kind for kind in KINDS if kind in prompt]
+    if set(prompt) == {"label"}:
+        return _check_name(prompt["label"], where, labels, names)
     if len(kinds) != 1:
         raise InputError(
             f"{where} needs either 'box', 'points' or 'mask', not {sorted(prompt)}: "
@@ -128,6 +146,18 @@ def _check(prompt: Any, where: str, labels: Mapping[str, Any]) -> None:
         if key in prompt and kinds[0] != kind:
             raise InputError(f"{where}: {key!r} belongs to {kind!r}, not to {kinds[0]!r}")
     {"box": _check_box, "points": _check_points, "mask": _check_mask}[kinds[0]](prompt, where)
+
+
+def _check_name(label: Any, where: str, labels: Mapping[str, Any], names: Sequence[str]) -> None:
+    if label not in list(labels):
+        raise unknown(f"label in {where}:", label, labels)
+    if not names:
+        raise InputError(
+            f"{where} needs either 'box', 'points' or 'mask': this model has not learned to find "
+            f"{label!r} by name; for that train with --names True"
+        )
+    if label not in names:
+        raise unknown(f"organ by name in {where}:", label, names)
 
 
 def _check_mask(prompt: Mapping[str, Any], where: str) -> None:

@@ -63,6 +63,7 @@ class Segmentation:
         masks: slice of the view -> the masks on it.
         clicks: what they say about their own voxels holds, whatever the masks say.
         warnings: about prompts that were taken nevertheless.
+        by_name: organs that were asked for by name.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class Segmentation:
         masks: Mapping[int, list[Mask]],
         clicks: Sequence[Click] = (),
         warnings: Sequence[str] = (),
+        by_name: Sequence[str] = (),
     ) -> None:
         self.view, self.values, self.image_size = view, labels, image_size
         self.masks, self.clicks, self.warnings = masks, clicks, warnings
+        self.by_name = by_name
 
     def logits(self, k: int) -> Tensor:
         """Return the logits OxHxW of the organs, in the order of labels, on a slice of the view."""
@@ -122,11 +125,16 @@ class Segmentation:
         return self.view.unseen(found)
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a row to an organ that was found: organ, slices, predicted IoU (mean)."""
+        """Return a row to an organ: organ, slices, predicted IoU (mean).
+
+        Those that no prompt has asked for have none; a predicted IoU of 0 was found nowhere.
+        """
         rows = []
         for label in self.values:
             ious = [m.iou for masks in self.masks.values() for m in masks if m.label == label]
             if ious:
                 slices = sum(any(m.label == label for m in ms) for ms in self.masks.values())
                 rows.append({"organ": label, "slices": slices, "iou": float(np.mean(ious))})
+            elif label in self.by_name:
+                rows.append({"organ": label, "slices": 0, "iou": 0.0})
         return rows

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from samparser_monai.geometry.frames import into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.organs import Labels, organ_values
+from samparser_monai.volumes.prompts import asks_by_name
 from samparser_monai.volumes.segmentation import Mask, Segmentation
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, TargetReader, pixels_of
 from samparser_monai.volumes.view import View
@@ -107,6 +108,7 @@ class VolumeSession:
         boxes: Tensor | None = None,
         points: Tensor | None = None,
         masks: Tensor | None = None,
+        names: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return logits Nxhxw and predicted IoU (N) of N prompts on slice ``k``, on the CPU.
 
@@ -115,15 +117,19 @@ class VolumeSession:
             boxes: Nx4, XYXY.
             points: NxPx3: x, y, and 1 (foreground), 0 (background) or -1 (none).
             masks: Nxhxw, low-resolution logits.
+            names: N places of organs among those that the network knows by name.
         """
-        given = (boxes, points, masks if masks is None else masks[:, None])
+        given = (boxes, points, masks if masks is None else masks[:, None], names)
         logits, iou = self.network.decode(
             self.embedding(k), *(None if p is None else [p] for p in given)
         )
         return logits[:, 0].cpu(), iou[:, 0].cpu()
 
     def segment(
-        self, prompts: Sequence[Prompt], propagate: "Propagate | None" = None
+        self,
+        prompts: Sequence[Prompt],
+        propagate: "Propagate | None" = None,
+        naming: "FindByName | None" = None,
     ) -> Segmentation:
         """Segment what the prompts of this volume ask for.
 
@@ -133,13 +139,21 @@ class VolumeSession:
             prompts: as in docs/prompts.md, of which ``mask`` may be read already.
             propagate: how a target spreads to slices without a prompt. Without a rule a 3-D box
                 is asked for on each of its slices, and a prompt on a slice for that slice alone.
+            naming: how organs are found that prompts ask for by name alone.
 
         Raises:
             InputError: a prompt leaves the volume, or a mask lies on another grid.
         """
         found: dict[int, list[Mask]] = defaultdict(list)
         boxes: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
-        targets = self.targets(prompts)
+        by_name = list(dict.fromkeys(p["label"] for p in prompts if asks_by_name(p)))
+        known: list[Target] = []
+        if by_name:
+            assert naming is not None, "organs are asked for by name without a rule for it"
+            known, masks = naming(self, by_name)
+            for k, mask in masks:
+                found[k].append(mask)
+        targets = self.targets([p for p in prompts if not asks_by_name(p)], known)
         for target in targets:
             if propagate is not None and not target.complete:
                 for k, mask in propagate(self, target).items():
@@ -166,6 +180,7 @@ class VolumeSession:
             found,
             clicks,
             self.targets.warnings,
+            by_name,
         )
 
     def ask(self, k: int, label: str, prompt: SlicePrompt, logits: Tensor | None = None) -> Mask:
@@ -185,3 +200,6 @@ class VolumeSession:
 
 Propagate = Callable[[VolumeSession, Target], dict[int, Mask]]
 """A rule: the masks of a target on all slices that show it."""
+
+FindByName = Callable[[VolumeSession, Sequence[str]], tuple[list[Target], list[tuple[int, Mask]]]]
+"""A rule: what organs of some names make to be asked by boxes, and masks by slice."""

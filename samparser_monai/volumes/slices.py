@@ -30,8 +30,11 @@ class SliceDataset(Dataset):
     """The axial slices that show an organ, of volumes given by ``data``.
 
     Args:
-        data: items {image, label, case?} of volumes.
-        transform: applied to slice items {slices, case, slice}.
+        data: items {image, label, case?, labelled?, every_slice?} of volumes. Those with
+            ``every_slice`` are to be asked by name too: their slices without an organ count.
+        transform: applied to slice items {slices, case, slice, organs, named}: the organs that
+            are to be seen, and those that may be asked for by name: that were ``labelled``, by
+            default those that the volume shows, for unlabelled never means absent.
         labels: organ -> its value, or values, in the label volumes; other values are ignored.
         cache_dir: where the slices are kept, keyed by the files and the labels.
         min_area: components smaller than this many pixels of the source are no instances.
@@ -70,7 +73,11 @@ class SliceDataset(Dataset):
                 low, high = index["range"]
                 check_hounsfield(low, high, window, str(item["image"]))
         super().__init__(
-            [i for case, index in indices for i in _slices_of(case, index, min_area, min_volume)],
+            [
+                slice_
+                for (case, index), item in zip(indices, data, strict=True)
+                for slice_ in _slices_of(case, index, item, min_area, min_volume)
+            ],
             transform if callable(transform) or transform is None else Compose(transform),
         )
         if not self.data:
@@ -83,17 +90,22 @@ class SliceDataset(Dataset):
             log.warning("labels: %s does not occur in the %d volumes", ", ".join(absent), len(data))
 
 
-def _slices_of(folder: Path, index: Item, min_area: int, min_volume: int) -> list[Item]:
-    kept = {organ for organ, volume in index["volumes"].items() if volume >= min_volume}
+def _slices_of(folder: Path, index: Item, item: Item, min_area: int, min_volume: int) -> list[Item]:
+    volumes = index["volumes"]
+    kept = {organ for organ, volume in volumes.items() if volume >= min_volume}
+    labelled = set(item.get("labelled", ())) & volumes.keys()
+    named = kept | {organ for organ in labelled if not volumes[organ]}
     return [
         {
             "slices": str(folder / f"{number}.npz"),
             "case": index["case"],
             "slice": int(number),
             "organs": sorted(kept),
+            "named": sorted(named),
         }
         for number, areas in index["areas"].items()
         if any(organ in kept and area >= min_area for organ, area in areas)
+        or (item.get("every_slice") and named)
     ]
 
 
@@ -102,7 +114,8 @@ def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
 
     A slice file holds ``image`` (HxW, the file's own numbers) and ``label`` (HxW, the organ's
     place in ``labels``, from 1); the rows run to the back and the columns to the patient's left,
-    as a radiologist sees it. Slices without any organ are left out.
+    as a radiologist sees it. Slices without any organ are left out, unless the item has
+    ``every_slice``.
     """
     target = folder / _key(item, labels)
     if target.exists():
@@ -122,7 +135,7 @@ def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
         )
     temporary = Path(tempfile.mkdtemp(dir=folder))
     try:
-        for k in np.flatnonzero(organs.any((0, 1))):
+        for k in np.flatnonzero(organs.any((0, 1)) | bool(item.get("every_slice"))):
             picture, truth = image[:, :, k].T, organs[:, :, k].T
             values, masks = instances_of(truth, min_area=1)
             index["areas"][str(k)] = [
@@ -148,6 +161,7 @@ def _organs_of(label: np.ndarray, labels: Labels) -> np.ndarray:
 
 def _key(item: Item, labels: Labels) -> str:
     parts: list[Any] = [2, item.get("case"), labels]  # 2: what a folder of slices holds
+    parts += ["every slice"] * bool(item.get("every_slice"))
     for path in (Path(item["image"]), Path(item["label"])):
         for file in files_below(path) if path.is_dir() else [path]:
             state = file.stat()

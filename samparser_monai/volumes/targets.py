@@ -122,8 +122,8 @@ class TargetReader:
         self.warnings: list[str] = []  # about prompts that were taken nevertheless
         self.scale, _ = frame_scale(view.size, image_size)
 
-    def __call__(self, prompts: Sequence[Prompt]) -> list[Target]:
-        """Return what the prompts of a volume ask for.
+    def __call__(self, prompts: Sequence[Prompt], known: Sequence[Target] = ()) -> list[Target]:
+        """Return what the prompts of a volume ask for, and ``known``, which points may change.
 
         Boxes of one organ on different slices that overlap are one object, and so are a 3-D box
         and the boxes in it; two boxes on one slice are two objects. A foreground point belongs to
@@ -136,7 +136,7 @@ class TargetReader:
                 that contradict each other.
         """
         self.warnings = []
-        found: list[Target] = []
+        found = list(known)
         for prompt in sorted(prompts, key=self._order):
             if "mask" in prompt:
                 found += self._of_mask(prompt)
@@ -269,7 +269,7 @@ class TargetReader:
                 )
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:
-        mask = read_labels_like(self.view.volume, prompt["mask"])
+        mask = read_labels_like(self.view.volume, prompt["mask"], self.labels)
         values = self.view.seen(mask)
         self._check_values(prompt, set(np.unique(values).tolist()) - {0})
         found = []

@@ -81,7 +81,8 @@ class LoadSliced(Transform):
 class Instancesd(Transform):
     """Take the instances of ``truth``: ``organs`` (N), ``boxes`` (Nx4, XYXY), ``label`` (NxHxW).
 
-    What is too small to be an instance is no truth either: nobody is asked to find it.
+    What is too small to be an instance is no truth either: nobody is asked to find it by a box.
+    ``whole`` (HxW) is the truth with it.
 
     Args:
         min_area: of an instance, in pixels.
@@ -99,6 +100,7 @@ class Instancesd(Transform):
             "boxes": torch.from_numpy(boxes_of(masks)),
             "label": torch.from_numpy(masks),
             "truth": torch.from_numpy(np.where(masks.any(0), data["truth"], 0)),
+            "whole": torch.from_numpy(data["truth"]),
         }
 
 

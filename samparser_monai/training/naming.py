@@ -1,0 +1,137 @@
+"""Training that asks for boxes in one step and for organs by their names in another."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from monai.losses import DiceLoss
+from monai.transforms import Transform
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from samparser_monai.errors import InputError, at_least
+from samparser_monai.geometry.frames import coverage
+from samparser_monai.training.transforms import EpochSeeded, Item, seed_of
+
+
+class RandNamesd(EpochSeeded, Transform):
+    """Ask for the organs of a slice by their names, in the place of its boxes.
+
+    ``names`` (N) says by which name each prompt asks, -1: by its box. A slice without a box is
+    always asked by names: of the organs that were labelled in its case (``named``), also those
+    that it does not show.
+
+    Args:
+        organs: that can be asked for by name, in the order of ``whole``'s values.
+        share: of the slices with boxes that are asked by names, others in every epoch.
+        image_size: side of the model's input, in pixels.
+        mask_size: of its low-resolution masks.
+    """
+
+    def __init__(
+        self, organs: Sequence[str], share: float, image_size: int, mask_size: int
+    ) -> None:
+        if not 0 < share <= 1:
+            raise InputError(f"name_share must be above 0 and at most 1, not {share}")
+        self.organs, self.share = list(organs), share
+        self.image_size, self.mask_size = image_size, mask_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Choose between ``boxes`` and names; ``label`` follows.
+
+        Raises:
+            InputError: the pictures are no slices of volumes.
+        """
+        if "named" not in data:
+            raise InputError(
+                "names=True trains on volumes alone: this scenario has no organs to be asked for "
+                "by name; leave --names out"
+            )
+        boxed = len(data["boxes"])
+        random = np.random.default_rng([seed_of(self.seed, data), 1])  # 1: not a box's draw
+        if not data["named"] or (boxed and random.random() >= self.share):
+            return {**data, "names": torch.full((boxed,), -1)}
+        names = torch.tensor([self.organs.index(organ) for organ in data["named"]])
+        masks = data["whole"] == names[:, None, None] + 1
+        return {
+            **data,
+            "names": names,
+            "boxes": torch.tensor([[0.0, 0.0, self.image_size, self.image_size]]).repeat(
+                len(names), 1
+            ),
+            "label": coverage(masks, self.image_size, self.mask_size)[:, None],
+        }
+
+
+class Answer(NamedTuple):
+    """What a step of training was answered: T logits Tx1xhxw, predicted IoU Tx1, named (T)."""
+
+    logits: Tensor
+    iou: Tensor
+    named: Tensor
+
+
+class PromptInferer(Inferer):
+    """Ask a network for boxes and names, and keep its predicted IoU."""
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        boxes: Sequence[Tensor],
+        features: Tensor | None = None,
+        names: Sequence[Tensor] | None = None,
+        **_: Any,
+    ) -> Answer:
+        """Return the answers to all prompts of pictures (Bx3xHxW), or of their features."""
+        logits, iou = network(inputs, boxes, features, names=names, with_iou=True)
+        if names is None:
+            return Answer(logits, iou, torch.zeros(len(logits), dtype=torch.bool))
+        return Answer(logits, iou, torch.cat([*names]) >= 0)
+
+
+class PromptLoss(nn.Module):
+    """The loss of boxes, that of names, and the error of the predicted IoU.
+
+    Args:
+        boxes: from logits and label (Tx1xhxw) to the loss of what boxes ask for.
+        bce: weight of the binary cross entropy of names, beside the Dice of the organs that a
+            slice shows.
+        iou: weight of the squared error of the predicted IoU, as SAM trains it; of what is not
+            there it is 0.
+    """
+
+    def __init__(self, boxes: nn.Module, bce: float = 5.0, iou: float = 0.0) -> None:
+        at_least(0.0, name_bce=bce, iou_weight=iou)
+        super().__init__()
+        self.boxes, self.bce, self.iou = boxes, bce, iou
+        self.dice = DiceLoss(sigmoid=True)
+
+    def forward(self, answer: Answer, label: Tensor) -> Tensor:
+        """Return the mean over prompts; the label is as in BoxPromptLoss."""
+        named = answer.named.to(label.device)
+        parts = []
+        for of, loss in ((~named, self.boxes), (named, self.names)):
+            if of.all():
+                parts.append(loss(answer.logits, label))
+            elif of.any():
+                parts.append(loss(answer.logits[of], label[of]) * (of.sum() / len(of)))
+        loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+        if self.iou:
+            error = F.mse_loss(answer.iou[:, 0], iou_of(answer.logits.detach(), label))
+            loss = loss + self.iou * error
+        return loss
+
+    def names(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of what names ask for."""
+        shown = label.flatten(1).amax(1) > 0
+        loss = self.bce * F.binary_cross_entropy_with_logits(logits, label)
+        return loss + self.dice(logits[shown], label[shown]) if shown.any() else loss
+
+
+def iou_of(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the IoU (T) of masks and labels (0 to 1, -1: void); 0 where both are empty."""
+    found, truth = ((t & (label >= 0)).flatten(1) for t in (logits > 0, label > 0.5))
+    return (found & truth).sum(1) / (found | truth).sum(1).clamp(min=1)

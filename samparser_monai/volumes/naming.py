@@ -1,0 +1,164 @@
+"""A whole volume asked by names: organs that nobody has placed a prompt in.
+
+Each slice is asked for all organs in one pass of the decoder. What belongs to an organ is one
+connected piece in 3-D, or two; its boxes are then asked on its slices as if people had drawn them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from nibabel import aff2axcodes
+from scipy import ndimage
+
+from samparser_monai.errors import at_least, unknown
+from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.frames import into_frame
+from samparser_monai.volumes.dataset_json import LESIONS
+from samparser_monai.volumes.organ_names import same_organ
+from samparser_monai.volumes.segmentation import Mask
+from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.targets import SlicePrompt, Target
+
+Stage = Literal["name", "components", "refined"]
+PAIRED = ("kidney", "lung", "adrenal gland")
+Masks = dict[int, Mask]
+"""Those of one organ, by slice of the session's view."""
+
+
+class Naming:
+    """Find organs by their names.
+
+    Args:
+        by_name: how far to go: ``name``, what the names' masks show; ``components``, of it what
+            belongs to the organ; ``refined``, that asked again by its boxes.
+        least_iou: a slice does not show an organ whose predicted IoU is lower,
+        least_area: or whose mask has fewer low-resolution pixels.
+        pieces: organ -> of how many it consists; 0: of any number; see pieces_of. Two lie on
+            the two sides of the body.
+        least_piece: the second piece is at least this share of the first.
+    """
+
+    def __init__(
+        self,
+        by_name: Stage = "refined",
+        least_iou: float = 0.5,
+        least_area: int = 12,
+        pieces: Mapping[str, int] | None = None,
+        least_piece: float = 0.2,
+    ) -> None:
+        if by_name not in get_args(Stage):
+            raise unknown("by_name", by_name, get_args(Stage))
+        at_least(1, least_area=least_area)
+        self.by_name, self.least_iou, self.least_area = by_name, least_iou, least_area
+        self.pieces = dict(pieces or {})
+        self.least_piece = least_piece
+
+    def __call__(
+        self, session: VolumeSession, organs: Sequence[str]
+    ) -> tuple[list[Target], list[tuple[int, Mask]]]:
+        """Return what is to be asked again by boxes, and the masks that stay, by slice.
+
+        Raises:
+            InputError: the network does not know an organ by name.
+        """
+        found, middle = self.everywhere(session, organs)
+        if self.by_name != "name":
+            for organ, masks in found.items():
+                self.keep_own(organ, masks, middle)
+        if self.by_name == "refined":
+            return [t for masks in found.values() for t in self.targets(session, masks)], []
+        return [], [(k, mask) for masks in found.values() for k, mask in masks.items()]
+
+    def everywhere(
+        self, session: VolumeSession, organs: Sequence[str]
+    ) -> tuple[dict[str, Masks], tuple[int, float]]:
+        """Return the masks of all organs, and the middle of the body.
+
+        That is the axis of a stack of masks (slices, rows, columns) that runs from side to side,
+        and the place along it. Only masks that show something are kept; those to be refined
+        without their logits.
+        """
+        known = session.network.named_prompts
+        names = [] if known is None else known.organs
+        for organ in organs:
+            if organ not in names:
+                raise unknown("organ by name:", organ, names)
+        asked = torch.tensor([names.index(organ) for organ in organs])
+        found: dict[str, Masks] = {organ: {} for organ in organs}
+        axcodes = aff2axcodes(session.view.values.affine)
+        axis = next(n for n, code in enumerate(axcodes) if code in "LR")
+        weights, places = [], []
+        for k in reversed(range(session.view.depth)):  # the first slices are asked again first
+            logits, ious = session.decode(k, names=asked)
+            for organ, mask, iou in zip(organs, logits, ious.tolist(), strict=True):
+                if iou >= self.least_iou and (mask > 0).sum() >= self.least_area:
+                    kept = mask > 0 if self.by_name == "refined" else mask
+                    found[organ][k] = Mask(organ, kept, iou)
+            body = into_frame(session.view.picture(k)[None].float(), logits.shape[-1])[0] > 20
+            along = body.sum(axis).float() if axis < 2 else body.sum()[None].float()
+            weights.append(float(along.sum()))
+            centre = (along * torch.arange(len(along))).sum() / along.sum().clamp(min=1)
+            places.append(float(centre) if axis < 2 else k)
+        middle = float(np.average(places, weights=np.maximum(weights, 1e-6)))
+        return found, (2 - axis, middle)
+
+    def keep_own(self, organ: str, masks: Masks, middle: tuple[int, float]) -> None:
+        """Take away what does not belong to an organ; change ``masks`` in place."""
+        count = self.pieces.get(organ, pieces_of(organ))
+        if not masks or not count:
+            return
+        first = min(masks)
+        shape = (max(masks) - first + 1, *next(iter(masks.values())).logits.shape)
+        stack = np.zeros(shape, bool)
+        for k, mask in masks.items():
+            stack[k - first] = (mask.logits > 0).numpy()
+        numbered, _ = ndimage.label(stack, np.ones((3, 3, 3)))
+        own = torch.from_numpy(np.isin(numbered, self._own(numbered, count, first, middle)))
+        for k in list(masks):
+            inside = own[k - first]
+            if not inside.any():
+                del masks[k]
+                continue
+            logits = masks[k].logits
+            if logits.dtype == torch.bool:
+                masks[k].logits = logits & inside
+            else:
+                masks[k].logits = torch.where(inside, logits, -logits.abs())
+
+    def _own(
+        self, numbered: np.ndarray, count: int, first: int, middle: tuple[int, float]
+    ) -> list[int]:
+        """Return the numbers of the components that are the organ's, the largest first.
+
+        Of two, one lies on each side of the body.
+        """
+        sizes = np.bincount(numbered.ravel())
+        sizes[0] = 0
+        order = [int(n) for n in np.argsort(-sizes, kind="stable") if sizes[n]]
+        large = [n for n in order if sizes[n] >= self.least_piece * sizes[order[0]]]
+        if count != 2:
+            return large[:count]
+        axis, place = middle
+        centres = ndimage.center_of_mass(numbered > 0, numbered, large)
+        sides = [centre[axis] + first * (axis == 0) > place for centre in centres]
+        others = [n for n, side in zip(large, sides, strict=True) if side != sides[0]]
+        return [large[0], *others[:1]]
+
+    def targets(self, session: VolumeSession, masks: Masks) -> list[Target]:
+        """Return a target to each part of an organ on each of its slices."""
+        found, side = [], session.backbone.image_size
+        for k, mask in masks.items():
+            _, parts = instances_of((mask.logits > 0).numpy().astype(np.uint8), self.least_area)
+            for part in parts:
+                box = Mask(mask.label, torch.from_numpy(part), mask.iou).box(side)
+                found.append(Target(mask.label, {k: SlicePrompt(box)}, complete=True))
+        return found
+
+
+def pieces_of(organ: str) -> int:
+    """Return of how many pieces an organ consists: 2 of paired ones, 0 (any) of lesions."""
+    if LESIONS.search(organ.lower()):
+        return 0
+    return 2 if any(same_organ(organ, paired) for paired in PAIRED) else 1

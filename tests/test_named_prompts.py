@@ -1,0 +1,415 @@
+"""Organs asked for by name: in the network, in its tuned part, in training and in volumes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from closeness import assert_near
+from conftest import AFFINES, LABELS, SMALL, ct, make_dataset, move, run, save_volume
+from monai.data import MetaTensor
+from torch import Tensor
+
+from samparser_monai import methods
+from samparser_monai.errors import InputError, root_cause
+from samparser_monai.sam import SamNetwork, backbone_named, build
+from samparser_monai.sam.named_prompts import organs_in, with_names
+from samparser_monai.training.losses import BoxPromptLoss
+from samparser_monai.training.naming import Answer, PromptLoss, RandNamesd, iou_of
+from samparser_monai.tuned.merge import merge
+from samparser_monai.tuned.part import apply_tuned, load_tuned, read_tuned, save_tuned
+from samparser_monai.volumes import SliceDataset, abdomen_ct_items, inference_items
+from samparser_monai.volumes.naming import Naming, pieces_of
+from samparser_monai.volumes.segmentation import Mask
+from samparser_monai.volumes.session import VolumeSession
+
+ORGANS = list(LABELS)
+
+
+def named_network(organs: list[str] = ORGANS, **options: Any) -> SamNetwork:
+    return with_names(methods.coefficients(build("tiny"), **options), organs)
+
+
+@pytest.fixture
+def embedding() -> Tensor:
+    return torch.randn(2, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def embed(network: SamNetwork) -> Tensor:
+    side = backbone_named("tiny").image_size
+    image = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return network.embed(network.features(image))
+
+
+@torch.no_grad()
+def test_a_name_begins_as_the_box_of_the_whole_frame() -> None:
+    network = named_network()
+    pictures = embed(network)
+    whole = network.decode(pictures)
+    found = network.decode(pictures, names=[torch.tensor([0]), torch.tensor([3])])
+    for one, other in zip(found, whole, strict=True):
+        assert_near(one, other, 1e-5)
+
+
+@torch.no_grad()
+def test_boxes_are_asked_as_ever_beside_names() -> None:
+    plain, network = methods.coefficients(build("tiny")), named_network()
+    pictures = embed(plain)
+    boxes = [torch.tensor([[3.0, 4.0, 20.0, 30.0], [1.0, 2.0, 9.0, 9.0]]), torch.empty(0, 4)]
+    alone = plain.decode(pictures, boxes)
+    move(network.named_prompts)
+    for names in (None, [torch.tensor([-1, -1]), torch.empty(0, dtype=torch.long)]):
+        found = network.decode(pictures, boxes, names=names)
+        assert all(torch.equal(a, b) for a, b in zip(found, alone, strict=True))
+    mixed, _ = network.decode(pictures, boxes, names=[torch.tensor([-1, 2]), torch.empty(0).long()])
+    torch.testing.assert_close(mixed[0], alone[0][0])
+    assert not torch.allclose(mixed[1], alone[0][1])
+
+
+def test_names_cost_nothing_where_nobody_asks() -> None:
+    network = with_names(methods.coefficients(build("tiny")), [])
+    assert network.named_prompts is None
+    assert not organs_in(network.state_dict())
+    counts = methods.count_trainable(named_network())
+    assert counts == {**methods.count_trainable(network), "names": len(ORGANS) * 2 * 32}
+
+
+def test_names_have_a_rate_of_their_own() -> None:
+    groups = methods.parameter_groups(named_network(), 0.03, 1e-5)
+    (group,) = [group for group in groups if group["lr"] == 3e-3]
+    assert [p.shape for p in group["params"]] == [(4, 2, 32)]
+    assert group["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder": "frozen"}])
+def test_a_tuned_part_carries_its_names(tmp_path: Path, options: dict) -> None:
+    network = named_network(**options)
+    move(network)
+    path = tmp_path / "tuned.safetensors"
+    save_tuned(path, network, {}, network.state_dict())
+    assert read_tuned(path)[1]["names"] == ORGANS
+    other, same = build("tiny"), methods.coefficients(build("tiny"), **options)
+    apply_tuned(path, other)
+    load_tuned(path, same)
+    for loaded in (other, same):
+        assert loaded.named_prompts.organs == ORGANS
+        assert torch.equal(loaded.named_prompts.tokens, network.named_prompts.tokens)
+    with pytest.raises(InputError, match="the network knows"):
+        load_tuned(path, named_network(ORGANS[::-1], **options))
+
+
+def test_names_are_left_out_of_plain_sam(caplog: pytest.LogCaptureFixture) -> None:
+    network = named_network()
+    move(network)
+    plain = merge(network)
+    assert plain.named_prompts is None
+    assert "names are left out" in caplog.text
+    with torch.no_grad():
+        torch.testing.assert_close(
+            plain.decode(embed(plain))[0], network.decode(embed(network))[0], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_iou_of_nothing_is_0() -> None:
+    logits, label = torch.full((3, 1, 4, 4), -1.0), torch.zeros(3, 1, 4, 4)
+    logits[0, 0, :2], label[0, 0, 1:3] = 1, 1
+    label[1, 0, 0, 0] = -1
+    assert iou_of(logits, label).tolist() == pytest.approx([1 / 3, 0, 0])
+
+
+def test_loss_of_boxes_alone_is_the_paper_s() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 1, 8, 8, generator=generator)
+    label = (torch.rand(3, 1, 8, 8, generator=generator) > 0.5).float()
+    answer = Answer(logits, torch.zeros(3, 1), torch.zeros(3, dtype=torch.bool))
+    assert torch.equal(PromptLoss(BoxPromptLoss())(answer, label), BoxPromptLoss()(logits, label))
+    trained = PromptLoss(BoxPromptLoss(), iou=2.0)(answer, label)
+    more = 2.0 * (iou_of(logits, label) ** 2).mean()
+    torch.testing.assert_close(trained, BoxPromptLoss()(logits, label) + more)
+
+
+def test_an_absent_organ_counts_by_its_cross_entropy_alone() -> None:
+    logits, label = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+    answer = Answer(logits, torch.zeros(2, 1), torch.ones(2, dtype=torch.bool))
+    loss = PromptLoss(BoxPromptLoss(), bce=5.0)
+    assert float(loss(answer, label)) == pytest.approx(5 * np.log(2), rel=1e-6)
+    label[0, 0, :4] = 1
+    assert float(loss(answer, label)) > 5 * np.log(2) + 0.4
+
+
+def sliced(root: Path, labelled: list[str] | None = None, names: bool = True) -> list[dict]:
+    """Return the training slices of a data set whose organs are on slices 2 and 3 alone."""
+    image, label = ct(0)
+    label[..., [0, 1, 4, 5]] = 0
+    save_volume(root / "i.nii.gz", image)
+    save_volume(root / "l.nii.gz", label)
+    entry = {"image": "i.nii.gz", "label": "l.nii.gz", "case": "c"}
+    more = {} if labelled is None else {"labelled": labelled}
+    other = {**entry, "case": "d", "label": "l.nii.gz", "image": "j.nii.gz"}
+    save_volume(root / "j.nii.gz", image)
+    content = {"training": [{**entry, **more}], "validation": [other]}
+    (root / "list.json").write_text(json.dumps(content))
+    items = abdomen_ct_items(root / "list.json", labels=LABELS, names=names)
+    return SliceDataset(
+        items["train"], labels=LABELS, cache_dir=root / "cache", min_area=20, min_volume=100
+    ).data
+
+
+def test_slices_without_an_organ_train_names_alone(tmp_path: Path) -> None:
+    assert [item["slice"] for item in sliced(tmp_path, names=False)] == [2, 3]
+    items = sliced(tmp_path)
+    assert [item["slice"] for item in items] == list(range(6))
+    assert items[0]["named"] == ["kidney", "liver"]  # the spleen was not labelled: not absent
+    more = sliced(tmp_path, labelled=["liver", "kidney", "spleen"])
+    assert more[0]["named"] == ["kidney", "liver", "spleen"]
+    with pytest.raises(InputError, match="did you mean 'liver'"):
+        sliced(tmp_path, labelled=["livr"])
+
+
+def test_a_share_of_the_slices_is_asked_by_name() -> None:
+    whole = torch.zeros(32, 32, dtype=torch.uint8)
+    whole[:8, :8] = 1
+    item = {"case": "c", "slice": 0, "named": ["liver", "spleen"], "whole": whole}
+    item |= {"boxes": torch.tensor([[0.0, 0, 7, 7]]), "label": torch.ones(1, 1, 16, 16)}
+    ask = RandNamesd(ORGANS, 0.5, 64, 16)
+    ask.set_random_state(0)
+    found = [ask({**item, "slice": k}) for k in range(200)]
+    assert 70 < sum(len(one["names"]) == 2 for one in found) < 130
+    assert all(one["names"].tolist() in ([-1], [0, 2]) for one in found)
+    assert [len(ask({**item, "slice": k})["names"]) for k in range(200)] == [
+        len(one["names"]) for one in found
+    ]
+    named = RandNamesd(ORGANS, 1.0, 64, 16)(item)
+    assert named["label"].sum((1, 2, 3)).tolist() == [16, 0]
+    empty = ask({**item, "boxes": torch.empty(0, 4), "label": torch.empty(0, 1, 16, 16)})
+    assert empty["names"].tolist() == [0, 2]
+    with pytest.raises(InputError, match="this scenario has no organs"):
+        ask({key: value for key, value in item.items() if key != "named"})
+
+
+class Finder(torch.nn.Module):
+    """A "network" that knows organs by their intensity, and fills its boxes with the largest."""
+
+    def __init__(self, values: dict[str, float]) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.values = list(values.values())
+        self.named_prompts = torch.nn.Module()
+        self.named_prompts.organs = list(values)
+        self.boxes = 0
+
+    def features(self, image: Tensor) -> Tensor:
+        return image
+
+    embed = features
+
+    def decode(
+        self,
+        image: Tensor,
+        boxes: list[Tensor] | None,
+        _points: Any = None,
+        _masks: Any = None,
+        names: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        picture = torch.nn.functional.interpolate(image, (64, 64))[0, 0]
+        if names is not None:
+            masks = torch.stack([(picture - self.values[n]).abs() < 0.05 for n in names[0]])
+        else:
+            self.boxes += len(boxes[0])
+            step = image.shape[-1] / 64
+            y, x = torch.meshgrid(*[torch.arange(64) * step] * 2, indexing="ij")
+            masks = torch.stack(
+                [(x >= a) & (x <= c) & (y >= b) & (y <= d) for a, b, c, d in boxes[0]]
+            )
+        return torch.where(masks, 10.0, -10.0)[:, None], masks.flatten(1).any(1)[:, None].float()
+
+
+def body(codes: str = "LPS") -> tuple[MetaTensor, np.ndarray]:
+    """Return a volume 0..255 with two kidneys, bits that look like one, and its true kidneys."""
+    values = np.full((64, 64, 20), 100.0)
+    truth = np.zeros(values.shape, bool)
+    truth[8:20, 30:42, 4:14] = truth[44:54, 30:42, 5:15] = True
+    values[truth] = 200
+    values[24:30, 4:10, 6:16] = 200  # on the side of the first
+    values[50:53, 5:9, 1:3] = 200  # too small a part
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0]) if codes == "LPS" else np.diag([1.0, 1.0, 2.0, 1.0])
+    return MetaTensor(values[None], affine=affine, meta={"filename_or_obj": "v"}), truth
+
+
+def session_of(volume: MetaTensor, network: torch.nn.Module, plane: str = "axial") -> VolumeSession:
+    return VolumeSession(volume, network, backbone_named("tiny"), LABELS, plane)
+
+
+def finder() -> Finder:
+    described = backbone_named("tiny")
+    normal = [(v - described.mean[0]) / described.std[0] for v in (200, 30)]
+    return Finder(dict(zip(("kidney", "liver"), normal, strict=True)))
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAS"])
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_two_kidneys_are_the_largest_of_each_side(codes: str, plane: str) -> None:
+    volume, truth = body(codes)
+    session = session_of(volume, finder(), plane)
+    asked = [{"label": "kidney"}]
+    found = {
+        stage: session.segment(asked, None, Naming(stage, least_area=1)).labels()[0].numpy() == 2
+        for stage in ("name", "components", "refined")
+    }
+    assert (found["name"] & ~truth).any()
+    own = found["name"] & truth  # the finder has a blurred look at them
+    assert np.array_equal(found["components"], own)
+    assert 2 * (found["refined"] & own).sum() / (found["refined"].sum() + own.sum()) > 0.9
+    assert not found["refined"][24:30, 4:10].any()
+
+
+def test_an_organ_found_nowhere_is_a_row() -> None:
+    session = session_of(body()[0], finder())
+    found = session.segment([{"label": "kidney"}, {"label": "liver"}], None, Naming())
+    assert [(row["organ"], row["iou"]) for row in found.table()] == [("liver", 0), ("kidney", 1)]
+    with pytest.raises(InputError, match="unknown organ by name"):
+        session.segment([{"label": "spleen"}], None, Naming())
+
+
+def test_points_change_what_names_have_found() -> None:
+    session = session_of(body()[0], finder())
+    click = {"label": "kidney", "points": [[14, 36, 8]], "point_labels": [0]}
+    network = session.network
+    asked = network.decode
+
+    def decode(image: Tensor, boxes: Any, points: Any = None, *more: Any) -> Any:
+        return asked(image, boxes, None, *more)
+
+    network.decode = decode
+    found = session.segment([{"label": "kidney"}, click], None, Naming()).labels()[0]
+    assert found[14, 36, 8] == 0
+    assert found[14, 36, 9] == 2
+
+
+@pytest.mark.parametrize(
+    ("organ", "pieces"),
+    [("kidney", 2), ("Kidneys", 2), ("left kidney", 1), ("liver", 1), ("liver tumour", 0)],
+)
+def test_pieces_of_organs(organ: str, pieces: int) -> None:
+    assert pieces_of(organ) == pieces
+
+
+def test_what_is_cut_off_keeps_its_place() -> None:
+    masks = {k: Mask("liver", torch.full((4, 4), -1.0), 1.0) for k in (3, 4, 9)}
+    masks[3].logits[0, 0] = masks[4].logits[0, 1] = masks[9].logits[3, 3] = 2
+    Naming("components").keep_own("liver", masks, (2, 2.0))
+    assert sorted(masks) == [3, 4]
+
+
+def prompted(root: Path, organs: Any = (), names: list[str] = ORGANS, **by: Any) -> list[dict]:
+    for case in ("a", "b"):
+        save_volume(root / "in" / f"{case}.nii.gz", ct(0)[0])
+    prompts = None
+    if by:
+        prompts = root / "prompts.json"
+        prompts.write_text(json.dumps(by))
+    return inference_items(root / "in", prompts, LABELS, names, organs)
+
+
+BOX = {"label": "liver", "box": [5, 10, 0, 24, 33, 5]}
+
+
+def test_without_prompts_all_names_are_asked(tmp_path: Path) -> None:
+    every = [{"label": organ} for organ in ORGANS]
+    assert [item["prompts"] for item in prompted(tmp_path)] == [every, every]
+    for organs in ("liver,spleen", "liver, spleen", ("liver", "spleen")):
+        some = [item["prompts"] for item in prompted(tmp_path, organs)]
+        assert some == [[{"label": "liver"}, {"label": "spleen"}]] * 2
+    mixed = prompted(tmp_path, ["liver", "spleen"], a=[BOX])
+    assert [item["prompts"] for item in mixed] == [
+        [BOX, {"label": "spleen"}],
+        [{"label": "liver"}, {"label": "spleen"}],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("organs", "names", "told"),
+    [
+        ((), [], "train with --names True"),
+        ("liver", [], "train a model with --names True"),
+        ("livr", ORGANS, "did you mean 'liver'"),
+        ("spleen", ["liver"], "unknown organ in organs"),
+    ],
+)
+def test_a_name_that_is_not_known_is_told(
+    tmp_path: Path, organs: str, names: list[str], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        prompted(tmp_path, organs, names)
+
+
+def test_a_prompt_by_name_is_checked_for_its_case(tmp_path: Path) -> None:
+    asked = {"a": [{"label": "spleen"}], "b": [BOX]}
+    one, other = prompted(tmp_path, (), ["liver"], **asked)
+    assert "unknown organ by name" in one["error"]
+    assert "error" not in other
+    one, _ = prompted(tmp_path, (), [], **asked)
+    assert "train with --names True" in one["error"]
+
+
+@pytest.mark.parametrize("inside", ["", "segmentations"])
+def test_masks_of_another_model_are_prompts(tmp_path: Path, inside: str) -> None:
+    image, label = ct(0)
+    save_volume(tmp_path / "in" / "a.nii.gz", image)
+    folder = tmp_path / "theirs" / "a" / inside
+    save_volume(folder / "liver.nii.gz", (label == 1).astype(np.uint8))
+    left = (label == 2) & (np.indices(label.shape)[0] < 36)
+    save_volume(folder / "kidney_left.nii.gz", left.astype(np.uint8))
+    save_volume(folder / "kidney_right.nii.gz", ((label == 2) & ~left).astype(np.uint8))
+    save_volume(folder / "aorta.nii.gz", (label == 1).astype(np.uint8))
+    for prompts in (tmp_path / "theirs", tmp_path / "theirs" / "a"):
+        (item,) = inference_items(tmp_path / "in", prompts, LABELS)
+        assert "error" not in item
+        volume = MetaTensor(
+            image[None].astype(float),
+            affine=AFFINES["LPS"],
+            meta={"filename_or_obj": item["image"]},
+        )
+        session = session_of(volume, finder())
+        targets = session.targets(item["prompts"])
+        assert {t.label for t in targets} == {"liver", "kidney"}
+        assert sum(t.label == "kidney" for t in targets) == 2 * label.shape[2]
+    save_volume(tmp_path / "in" / "b.nii.gz", image)
+    with pytest.raises(InputError, match="masks of one case's organs, and there are 2 cases"):
+        inference_items(tmp_path / "in", tmp_path / "theirs" / "a", LABELS)
+
+
+def test_from_training_to_a_volume_without_prompts(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "ct")
+    given = {"dataset_dir": str(root), "bundle_root": str(tmp_path)}
+    cache = {"cache_dir": str(tmp_path / "cache")}
+    run("train", "train", run_id="training", names=True, **given, **cache, **SMALL)
+    tensors, about = read_tuned(tmp_path / "models" / "tuned.safetensors")
+    assert about["names"] == ORGANS
+    start = with_names(build("tiny"), ORGANS).named_prompts.tokens
+    moved = (tensors["named_prompts.tokens"] - start).abs().amax((1, 2))
+    assert (moved[:2] > 0).all()
+    assert moved[2:].tolist() == [0, 0]  # nobody has labelled them
+    # a network of seeded numbers is sure of nothing
+    sure = {"_target_": "samparser_monai.volumes.naming.Naming", "least_iou": -9.0}
+    options = {**given, "backbone": "tiny", "naming": sure}
+    run("infer", "inference", run_id="inference", organs="liver,spleen", **options)
+    table = pd.read_csv(tmp_path / "eval" / "predictions" / "cases.csv")
+    assert table["organ"].tolist() == ["liver", "spleen"] * 3
+    assert set(table["asked by"]) == {"name"}
+    found = nib.load(tmp_path / "eval" / "predictions" / "case_0.nii.gz")
+    assert set(np.unique(np.asanyarray(found.dataobj))) <= {0, 1, 3}
+
+
+def test_a_model_without_names_says_what_to_train(tmp_path: Path) -> None:
+    save_volume(tmp_path / "in" / "a.nii.gz", ct(0)[0])
+    torch.save(methods.coefficients(build("tiny")).state_dict(), tmp_path / "m.pt")
+    options = {"bundle_root": str(tmp_path), "backbone": "tiny"}
+    options |= {"dataset_dir": str(tmp_path / "in"), "model_file": str(tmp_path / "m.pt")}
+    with pytest.raises(Exception) as caught:
+        run("infer", "inference", run_id="inference", **options)
+    assert "train with --names True" in str(root_cause(caught.value))
