@@ -281,8 +281,8 @@ def test_points_change_what_names_have_found() -> None:
     network = session.network
     asked = network.decode
 
-    def decode(image: Tensor, boxes: Any, points: Any = None, *more: Any) -> Any:
-        return asked(image, boxes, None, *more)
+    def decode(image: Tensor, boxes: Any, points: Any = None, *_: Any, **names: Any) -> Any:
+        return asked(image, boxes, **names)
 
     network.decode = decode
     found = session.segment([{"label": "kidney"}, click], None, Naming()).labels()[0]
@@ -394,9 +394,7 @@ def test_from_training_to_a_volume_without_prompts(tmp_path: Path) -> None:
     moved = (tensors["named_prompts.tokens"] - start).abs().amax((1, 2))
     assert (moved[:2] > 0).all()
     assert moved[2:].tolist() == [0, 0]  # nobody has labelled them
-    # a network of seeded numbers is sure of nothing
-    sure = {"_target_": "samparser_monai.volumes.naming.Naming", "least_iou": -9.0}
-    options = {**given, "backbone": "tiny", "naming": sure}
+    options = {**given, "backbone": "tiny"}
     run("infer", "inference", run_id="inference", organs="liver,spleen", **options)
     table = pd.read_csv(tmp_path / "eval" / "predictions" / "cases.csv")
     assert table["organ"].tolist() == ["liver", "spleen"] * 3

@@ -33,8 +33,9 @@ class Naming:
     Args:
         by_name: how far to go: ``name``, what the names' masks show; ``components``, of it what
             belongs to the organ; ``refined``, that asked again by its boxes.
-        least_iou: a slice does not show an organ whose predicted IoU is lower,
-        least_area: or whose mask has fewer low-resolution pixels.
+        least_area: a slice does not show an organ whose mask has fewer low-resolution pixels,
+        least_iou: or whose predicted IoU is lower; 0: that does not count, for it takes a long
+            training until it tells anything about names.
         pieces: organ -> of how many it consists; 0: of any number; see pieces_of. Two lie on
             the two sides of the body.
         least_piece: the second piece is at least this share of the first.
@@ -43,7 +44,7 @@ class Naming:
     def __init__(
         self,
         by_name: Stage = "refined",
-        least_iou: float = 0.5,
+        least_iou: float = 0.0,
         least_area: int = 12,
         pieces: Mapping[str, int] | None = None,
         least_piece: float = 0.2,
@@ -93,7 +94,8 @@ class Naming:
         for k in reversed(range(session.view.depth)):  # the first slices are asked again first
             logits, ious = session.decode(k, names=asked)
             for organ, mask, iou in zip(organs, logits, ious.tolist(), strict=True):
-                if iou >= self.least_iou and (mask > 0).sum() >= self.least_area:
+                sure = not self.least_iou or iou >= self.least_iou
+                if sure and (mask > 0).sum() >= self.least_area:
                     kept = mask > 0 if self.by_name == "refined" else mask
                     found[organ][k] = Mask(organ, kept, iou)
             body = into_frame(session.view.picture(k)[None].float(), logits.shape[-1])[0] > 20

@@ -119,9 +119,10 @@ class VolumeSession:
             masks: Nxhxw, low-resolution logits.
             names: N places of organs among those that the network knows by name.
         """
-        given = (boxes, points, masks if masks is None else masks[:, None], names)
+        given = (boxes, points, masks if masks is None else masks[:, None])
+        by_name = {} if names is None else {"names": [names]}
         logits, iou = self.network.decode(
-            self.embedding(k), *(None if p is None else [p] for p in given)
+            self.embedding(k), *(None if p is None else [p] for p in given), **by_name
         )
         return logits[:, 0].cpu(), iou[:, 0].cpu()
 
