@@ -198,6 +198,14 @@ def test_nothing_is_on_both_sides(what: str, tmp_path: Path) -> None:
         abdomen_ct_items(path)
 
 
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    cases(tmp_path, "images/{}.nii.gz", "labels/{}.nii.gz")
+    (lost := next((tmp_path / "images").iterdir())).unlink()
+    lost.symlink_to(tmp_path / "gone.nii.gz")
+    with pytest.raises(InputError, match=r"is a link to .*gone.nii.gz, which is not there"):
+        abdomen_ct_items(tmp_path)
+
+
 MSD = {"0": "background", "1": "liver", "2": "Kidney_R", "3": "left kidney", "4": "liver tumor"}
 NNUNET = {"background": 0, "kidney (R)": 2, "kidneyLeft": 3, "Liver": 1, "cancer": 4}
 

@@ -177,6 +177,9 @@ def _paired(images: dict[str, Path], labels: dict[str, Path], root: Path) -> lis
                 f"{having[lone[0]]}: {what} without {other} ({len(lone)} such): add the {other} "
                 f"of the same name, or move the {what} away"
             )
+    for path in (*images.values(), *labels.values()):
+        if not path.exists():
+            raise InputError(f"{path} is a link to {path.readlink()}, which is not there: mend it")
     return [{"image": str(images[c]), "label": str(labels[c]), "case": c} for c in sorted(images)]
 
 
