@@ -97,6 +97,15 @@ def test_padding_is_right_and_below() -> None:
     assert not framed[:, 16:].any()
 
 
+@pytest.mark.parametrize("size", [(3, 5000), (5000, 1), (1, 1), (1, 129)])
+def test_a_line_keeps_a_row_of_the_frame(size: tuple[int, int]) -> None:
+    picture = into_frame(torch.full((1, *size), 7.0), 128)
+    assert float(picture.max()) == pytest.approx(7, rel=1e-5)
+    covered = coverage(torch.ones(1, *size), 128, 32)
+    assert covered.max() > 0
+    assert (from_frame(torch.ones(1, 1, 32, 32), size, 128) > 0).all()
+
+
 def test_coverage_is_the_share_of_each_pixel() -> None:
     mask = torch.zeros(1, 4, 8)
     mask[0, 0, :3] = 1

@@ -14,7 +14,7 @@ def frame_scale(size: Sequence[int], image_size: int) -> tuple[Tensor, tuple[int
     right and the bottom. The other side is rounded to a pixel, so its factor is a little different.
     """
     longest = image_size / max(size)
-    height, width = (int(side * longest + 0.5) for side in size)
+    height, width = (max(int(side * longest + 0.5), 1) for side in size)  # of a line, a row
     return torch.tensor([width / size[1], height / size[0]] * 2), (height, width)
 
 
