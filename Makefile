@@ -21,7 +21,7 @@ ifeq ($(OPTIONS),)
 FIRST = --epochs 8 --train_size 20 --val_interval 2
 ifneq ($(filter train,$(or $(MAKECMDGOALS),train)),)
 $(info make train: install, fetch MobileSAM and two CT scans (80 MB), tune 8 epochs on 20 slices of one scan, \
-compare with SAM as published on the other; about six minutes on two free cores)
+compare with SAM as published on the other; four to six minutes on two free cores)
 endif
 endif
 
