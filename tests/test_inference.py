@@ -15,7 +15,7 @@ from torch import nn
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import build
 from samparser_monai.volumes.reading import read_volume
-from samparser_monai.volumes.targets import TargetReader
+from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.view import View
 
 ROTATION = np.array([[0.98, -0.17, 0.05], [0.17, 0.98, 0.03], [-0.054, -0.02, 0.998]])

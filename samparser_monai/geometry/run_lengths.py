@@ -79,13 +79,14 @@ def slivers(segmentation: Any) -> int:
 
 
 def _numbers(polygon: Any) -> list[float]:
+    told = f"a polygon that is no list of numbers: {str(polygon)[:40]}"
     try:
         points = np.asarray(polygon, dtype=float)  # of text, too
-        if points.ndim == 1 or (points.ndim == 2 and points.shape[1] == 2):
-            return points.ravel().tolist()
-    except (TypeError, ValueError):
-        pass
-    raise InputError(f"a polygon that is no list of numbers: {str(polygon)[:40]}")
+    except (TypeError, ValueError) as error:
+        raise InputError(told) from error
+    if points.ndim == 1 or (points.ndim == 2 and points.shape[1] == 2):
+        return points.ravel().tolist()
+    raise InputError(told)
 
 
 def _check_polygon(polygon: list[float], size: tuple[int, int]) -> None:

@@ -13,7 +13,8 @@ from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
 from samparser_monai.volumes.segmentation import Mask, Segmentation
-from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, TargetReader, pixels_of
+from samparser_monai.volumes.target_reader import TargetReader
+from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
 
 

@@ -1,0 +1,224 @@
+"""Prompts, in whichever frame they were written, as the objects that they ask for."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samparser_monai.errors import InputError
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.frames import frame_scale
+from samparser_monai.volumes.label_volumes import read_labels_like
+from samparser_monai.volumes.organs import Labels, organ_values
+from samparser_monai.volumes.reading import disagreeing_forms
+from samparser_monai.volumes.targets import Click, Prompt, SlicePrompt, Target
+from samparser_monai.volumes.view import View
+
+
+class TargetReader:
+    """Turn prompts, in whichever frame they were written, into targets on a volume's slices.
+
+    Args:
+        view: of the volume; the voxels of its own array are the frame ``voxel``.
+        labels: organ -> its value, or values, in coarse masks.
+        image_size: side of the model's input.
+    """
+
+    def __init__(self, view: View, labels: Labels, image_size: int) -> None:
+        self.view, self.labels = view, organ_values(labels)
+        self.warnings: list[str] = []  # about prompts that were taken nevertheless
+        self.scale, _ = frame_scale(view.size, image_size)
+
+    def __call__(self, prompts: Sequence[Prompt], known: Sequence[Target] = ()) -> list[Target]:
+        """Return what the prompts of a volume ask for, and ``known``, which points may change.
+
+        Boxes of one organ on different slices that overlap are one object, and so are a 3-D box
+        and the boxes in it; two boxes on one slice are two objects. A foreground point belongs to
+        the object whose box it lies in, or is an object of its own; a background point belongs to
+        the nearest object.
+
+        Raises:
+            InputError: a prompt leaves the volume; a mask lies on another grid, is no label volume
+                or shows no organ; background points of an organ that nothing else asks for; points
+                that contradict each other.
+        """
+        self.warnings = []
+        found = list(known)
+        for prompt in sorted(prompts, key=self._order):
+            if "mask" in prompt:
+                found += self._of_mask(prompt)
+            elif "box" in prompt:
+                self._add_box(found, prompt)
+        self._add_points(found, [prompt for prompt in prompts if "points" in prompt])
+        return found
+
+    def _order(self, prompt: Prompt) -> int:
+        """Return the sort key by which boxes of several slices come before those of one."""
+        if "box" not in prompt:
+            return 0
+        low, high = self.voxel_box(prompt)
+        return int(low[2] == high[2])
+
+    def voxel_box(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """Return the corners of a box in voxels of the view, both included."""
+        box = list(prompt["box"])
+        if "slice" in prompt:
+            box = [*box[:2], prompt["slice"], *box[2:], prompt["slice"]]
+        voxels = np.sort(self._voxels(prompt, "box", box), axis=0)
+        return voxels[0].tolist(), voxels[1].tolist()
+
+    def _voxels(self, prompt: Prompt, key: str, positions: Any) -> np.ndarray:
+        """Return positions (N, 3) of a prompt in voxels of the view."""
+        given = np.asarray(positions, dtype=float).reshape(-1, 3)
+        frame = prompt.get("frame", "voxel")
+        if frame == "voxel":
+            to_world = np.asarray(self.view.volume.affine, dtype=float)
+        else:  # MONAI's affines lead to RAS
+            path = self.view.path
+            if told := disagreeing_forms(path):
+                raise InputError(
+                    f"{path}: {key} in mm (frame {frame!r}) may mean another place: {told}; give "
+                    "voxels, or correct its header"
+                )
+            to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
+        moved = np.linalg.inv(np.asarray(self.view.values.affine, dtype=float)) @ to_world
+        voxels = np.rint(np.c_[given, np.ones(len(given))] @ moved.T)[:, :3].astype(int)
+        if (voxels < 0).any() or (voxels >= self.view.values.shape[1:]).any():
+            raise InputError(
+                f"{self.view.path}: {key}={prompt[key]} of "
+                f"{prompt['label']!r} in frame {frame!r} leaves the volume of shape "
+                f"{tuple(self.view.volume.shape[1:])}: {self._hint(given, frame)}"
+            )
+        return voxels
+
+    def _hint(self, given: np.ndarray, frame: str) -> str:
+        """Say which other frame the positions fit."""
+        to_voxels = np.linalg.inv(np.asarray(self.view.volume.affine, dtype=float))
+        frames = {
+            "voxel": np.eye(4),
+            "RAS": to_voxels,
+            "LPS": to_voxels @ np.diag([-1.0, -1.0, 1.0, 1.0]),
+        }
+        for name, matrix in frames.items():
+            voxels = np.rint((np.c_[given, np.ones(len(given))] @ matrix.T)[:, :3])
+            if (
+                name != frame
+                and (voxels >= 0).all()
+                and (voxels < self.view.volume.shape[1:]).all()
+            ):
+                kind = "voxels" if name == "voxel" else "world coordinates"
+                return f'looks like {kind}: add "frame": "{name}", or correct it'
+        return "correct it, or its frame"
+
+    def _add_box(self, found: list[Target], prompt: Prompt) -> None:
+        low, high = self.voxel_box(prompt)
+        if low[0] == high[0] or low[1] == high[1]:
+            raise InputError(
+                f"{self.view.path}: box={prompt['box']} of "
+                f"{prompt['label']!r} lies across the slices: choose the plane of the slices by "
+                "--plane axial, coronal or sagittal, or widen the box"
+            )
+        box = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32) * self.scale
+        if low[2] < high[2]:
+            found.append(Target(prompt["label"], span=(low[2], high[2]), box=box))
+            return
+        k = low[2]
+        free = [t for t in _of_label(found, prompt) if k not in t.prompts]
+        shares = [_overlap(t.box_near(k), box) for t in free]
+        if max(shares, default=0) > 0:
+            target = free[int(np.argmax(shares))]
+        else:
+            found.append(target := Target(prompt["label"]))
+        target.prompts[k] = SlicePrompt(box)
+
+    def _add_points(self, found: list[Target], prompts: Sequence[Prompt]) -> None:
+        """Give the points to their objects, those of the foreground first."""
+        clicks = [click for prompt in prompts for click in self._clicks(prompt)]
+        self._check_clicks(clicks)
+        for label, k, point in sorted(clicks, key=lambda click: -click[2][2]):
+            own = [t for t in found if t.label == label]
+            free = [t for t in own if k in t.prompts or not t.complete]
+            if point[2]:
+                free = [t for t in free if t.box_near(k) is None or not t.distance(k, point)[0]]
+            elif not own:
+                raise InputError(
+                    f"{self.view.path}: {label!r} has background points only: "
+                    "add a box, or a point in the organ"
+                )
+            target = min(free, key=lambda t: t.distance(k, point), default=None)
+            if target is None:
+                found.append(target := Target(label))
+            if target.span and point[2]:
+                target.span = min(target.span[0], k), max(target.span[1], k)
+            prompt = target.prompts.setdefault(k, SlicePrompt())
+            old = torch.empty(0, 3) if prompt.points is None else prompt.points
+            prompt.points = torch.cat([old, point[None]])
+
+    def _clicks(self, prompt: Prompt) -> list[Click]:
+        kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
+        voxels = self._voxels(prompt, "points", prompt["points"])
+        points = torch.tensor(np.c_[voxels[:, :2], kinds], dtype=torch.float32)
+        points[:, :2] *= self.scale[:2]
+        return [(prompt["label"], k, p) for k, p in zip(voxels[:, 2].tolist(), points, strict=True)]
+
+    def _check_clicks(self, clicks: Sequence[Click]) -> None:
+        """Raise an InputError where a voxel would have to be two things at once."""
+        said: dict[tuple[float, ...], set[tuple[str, float]]] = defaultdict(set)
+        for label, k, point in clicks:
+            x, y, kind = point.tolist()
+            said[k, x, y].add((label, kind))
+        for here in said.values():
+            inside = sorted(label for label, kind in here if kind)
+            if len(inside) > 1 or any((label, 0.0) in here for label in inside):
+                raise InputError(
+                    f"{self.view.path}: two points on one voxel contradict "
+                    f"each other, one of them is of {inside[0]!r}: take one away"
+                )
+
+    def _of_mask(self, prompt: Prompt) -> list[Target]:
+        mask = read_labels_like(self.view.volume, prompt["mask"], self.labels)
+        values = self.view.seen(mask)
+        self._check_values(prompt, set(np.unique(values).tolist()) - {0})
+        found = []
+        for name, known in self.labels.items():
+            if prompt.get("label", name) != name:
+                continue
+            organ = np.isin(values, known)
+            for k in np.flatnonzero(organ.any((0, 1))).tolist():
+                _, masks = instances_of(organ[:, :, k].T, min_area=1)
+                for box in torch.from_numpy(boxes_of(masks)) * self.scale:
+                    found.append(Target(name, {k: SlicePrompt(box)}, complete=True))
+        return found
+
+    def _check_values(self, prompt: Prompt, values: set[int]) -> None:
+        """Raise an InputError where a mask asks for nothing; note what it has that is not asked."""
+        known = {name: v for name, v in self.labels.items() if prompt.get("label", name) == name}
+        wanted = {value for those in known.values() for value in those}
+        shown = ", ".join(map(str, sorted(values))) or "0 alone"
+        if not values & wanted:
+            raise InputError(
+                f"{prompt['mask']} shows none of the organs asked for: its values are {shown}, "
+                f"those of labels are {known}; give the values that it has by --labels"
+            )
+        if other := values - {v for those in self.labels.values() for v in those}:
+            self.warnings.append(
+                f"{prompt['mask']} has values that labels do not name, they are not asked for: "
+                + ", ".join(map(str, sorted(other)))
+            )
+
+
+def _of_label(found: Sequence[Target], prompt: Prompt) -> list[Target]:
+    return [t for t in found if t.label == prompt["label"] and not t.complete]
+
+
+def _overlap(box: Tensor | None, other: Tensor) -> float:
+    """Return the area (pixels) that two boxes share; a point (x, y, ...) is a box of one pixel."""
+    if box is None:
+        return 0.0
+    other = other if len(other) == 4 else other[[0, 1, 0, 1]]
+    sides = torch.minimum(box[2:], other[2:]) - torch.maximum(box[:2], other[:2]) + 1
+    return float(sides.clamp(min=0).prod())
