@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,3 +170,11 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file under a temporary name, then rename it."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n")
+
+
+def sockets_fit() -> bool:
+    """Whether processes can listen to each other by sockets in the temporary folder.
+
+    Such a socket's path may have 107 bytes (unix(7)), of which Python's own names take 32.
+    """
+    return len(os.fsencode(tempfile.gettempdir())) <= 75

@@ -44,7 +44,7 @@ from run import ENVIRONMENT, command
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
-from samparser_monai.files import read_json, write_json
+from samparser_monai.files import read_json, sockets_fit, write_json
 from samparser_monai.harness.runs import FILE, read_runs, write_run
 from samparser_monai.training.resuming import differences, states_of
 
@@ -154,7 +154,7 @@ def run_grid(
     this ends, their processes and their folders end with it.
     """
     os.environ |= ENVIRONMENT
-    context = get_context("forkserver")
+    context = get_context("forkserver" if sockets_fit() else "spawn")
     context.set_forkserver_preload(
         ["cell", *(f"samparser_monai.{s}" for s in ("pictures", "volumes", "methods"))]
     )

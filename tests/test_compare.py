@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -129,24 +131,27 @@ def test_published_sam_does_not_depend_on_training(made: list[str], tmp_path: Pa
     assert one == other and "dataset_dir" in one
 
 
-def test_terminated_ends_and_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("deep", [False, True])
+def test_terminated_ends_and_leaves_nothing(dataset: Path, tmp_path: Path, deep: bool) -> None:
     command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path / "results")]
     command += ["--methods", "zero_shot", "--seeds", "1", "--dataset_dir", str(dataset)]
     command += ["--backbone", "tiny", "--min_area", "20", "--min_volume", "100"]
     command += ["--box_shifts", str([float(n) for n in range(1000)])]  # for minutes
-    (tmp_path / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "COMPARE_TEST": str(tmp_path)}
+    temporary = tmp_path / ("t" * 90) if deep else Path(tempfile.mkdtemp(prefix="tmp_"))
+    temporary.mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(temporary), "COMPARE_TEST": str(tmp_path)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
-        while not list((tmp_path / "tmp").glob("compare_*/*/log.txt")):
+        while not list(temporary.glob("compare_*/*/log.txt")):
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)  # Ctrl-C takes the same way
         assert process.wait(20) == 130
-        assert not list((tmp_path / "tmp").glob("compare_*"))
+        assert not list(temporary.glob("compare_*"))
         assert not of_environment(f"COMPARE_TEST={tmp_path}")
     finally:
         process.kill()
+        shutil.rmtree(temporary)
 
 
 def of_environment(text: str) -> list[int]:

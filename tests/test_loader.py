@@ -1,5 +1,7 @@
 """What goes wrong with one item names its case, in one line, also from a loader's process."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +48,14 @@ def test_seed_reaches_what_draws_at_random() -> None:
     assert torch.equal(*drawn) and drawn[0].std() > 0
     set_rnd(loader.dataset, seed=8)
     assert not torch.equal(next(iter(loader))["image"], drawn[0])
+
+
+def test_processes_are_refused_where_they_could_not_talk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("t" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    FeatureLoader(Dataset([], prepare))
+    with pytest.raises(InputError, match=r"num_workers=2: .*set TMPDIR to a shorter one"):
+        FeatureLoader(Dataset([], prepare), num_workers=2)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from monai.transforms import Compose
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from samparser_monai.errors import InputError, at_least, root_cause
+from samparser_monai.files import sockets_fit
 from samparser_monai.sam import SamNetwork
 from samparser_monai.training.collate import collate
 from samparser_monai.training.features import FeatureCache
@@ -33,6 +35,9 @@ class FeatureLoader(DataLoader):
         seed: of that draw.
         shuffle: draw a new order in every epoch; EpochSeed says which.
         **options: of torch's DataLoader.
+
+    Raises:
+        InputError: one of these is out of range, or processes cannot talk in this temporary folder.
     """
 
     def __init__(
@@ -45,6 +50,12 @@ class FeatureLoader(DataLoader):
         **options: Any,
     ) -> None:
         at_least(0, views=views, train_size=size)
+        if options.get("num_workers") and not sockets_fit():
+            raise InputError(
+                f"num_workers={options['num_workers']}: the path of the temporary folder "
+                f"{tempfile.gettempdir()} is too long for processes to talk in it; set TMPDIR to "
+                "a shorter one, /tmp say, or num_workers to 0"
+            )
         items = dataset.data
         if size:
             drawn = np.random.default_rng(seed).permutation(len(items))[:size]
