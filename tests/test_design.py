@@ -1,4 +1,4 @@
-"""The streets of docs/design.md: imports point one way."""
+"""The streets of docs/concepts/design.md: imports point one way."""
 
 import ast
 from pathlib import Path
@@ -52,8 +52,8 @@ def imports(source: str) -> set[str]:
     [
         ("from samparser_monai import volumes", {"volumes"}),
         ("from samparser_monai import __version__", {""}),
-        ("import samparser_monai.sam.build", {"sam"}),
-        ("from samparser_monai.sam.build import build", {"sam"}),
+        ("import samparser_monai.sam.builder", {"sam"}),
+        ("from samparser_monai.sam.builder import build", {"sam"}),
         ("from torch import volumes", set()),
     ],
 )

@@ -22,7 +22,8 @@ def federation_folder() -> Path:
     if FOLDER not in os.environ or not folder.is_dir():
         raise InputError(
             f"{FOLDER}={str(os.environ.get(FOLDER, ''))!r} is no folder: set it to the one with "
-            "this machine's part of the federation before FLARE is started (docs/federated.md)"
+            "this machine's part of the federation before FLARE is started "
+            "(docs/how_to/federated.md)"
         )
     return folder
 

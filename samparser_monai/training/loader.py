@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Subset
 from samparser_monai.errors import InputError, at_least, root_cause
 from samparser_monai.files import sockets_fit
 from samparser_monai.sam import SamNetwork
-from samparser_monai.training.collate import collate
+from samparser_monai.training.collating import collate
 from samparser_monai.training.features import FeatureCache
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Prompts that people write, checked before any work: JSON or CSV.
 
-The format is in docs/prompts.md.
+The format is in docs/how_to/prompts.md.
 """
 
 import codecs

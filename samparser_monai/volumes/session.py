@@ -138,7 +138,7 @@ class VolumeSession:
         Call it again with one prompt more after a click: features are not computed again.
 
         Args:
-            prompts: as in docs/prompts.md, of which ``mask`` may be read already.
+            prompts: as in docs/how_to/prompts.md, of which ``mask`` may be read already.
             propagate: how a target spreads to slices without a prompt. Without a rule a 3-D box
                 is asked for on each of its slices, and a prompt on a slice for that slice alone.
             naming: how organs are found that prompts ask for by name alone.
