@@ -13,8 +13,8 @@ LABEL = .venv-label/bin
 BUNDLE = samparser_ct_abdomen_segmentation
 DEMO = build/label_demo
 
-.PHONY: train test test-download check bundle label label-demo test-label federated-demo \
-	test-federated clean
+.PHONY: train test test-download check coverage docs bundle label label-demo test-label \
+	federated-demo test-federated clean
 
 ifeq ($(OPTIONS),)
 # A first look in minutes; with OPTIONS, and by itself, configs/train.json keeps the paper's 25 epochs.
@@ -41,6 +41,16 @@ check: .venv/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The share of samparser_monai that `make test` executes may not fall.
+coverage: .venv/tested
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
+
+# No network: whatever a page loads lies beside it. Notebooks run on the tiny backbone.
+docs: .venv/documented
+	rm -rf build/site docs/reference/api
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/site
+	$(BIN)/python docs/check_site.py build/site
 
 bundle: .venv/installed
 	$(BIN)/python scripts/make_bundle.py $(OPTIONS)
@@ -76,6 +86,10 @@ SUPPORTED = $(PYTHON) -c "import sys; v = sys.version_info[:2]; v < (3, 11) and 
 
 .venv/tested: .venv/installed
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/documented: .venv/installed
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 .venv/federated: .venv/installed

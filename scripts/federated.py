@@ -1,6 +1,6 @@
 """Federated tuning with NVIDIA FLARE: the start that all sites agree on, the job, a rehearsal.
 
-docs/federated.md tells what each machine needs and what travels.
+docs/how_to/federated.md tells what each machine needs and what travels.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def simulate(args: argparse.Namespace) -> None:
     sites = sorted(path.stem for path in folder.glob("*.json"))
     if not sites or not (folder / "start.safetensors").exists():
         raise InputError(
-            f"{folder} has no start.safetensors or no SITE.json: see docs/federated.md"
+            f"{folder} has no start.safetensors or no SITE.json: see docs/how_to/federated.md"
         )
     os.environ[FOLDER] = str(folder)
     _allow(folder / "flare" / "samparser" / "local")

@@ -1,7 +1,7 @@
 """Carry a tuned part on: look at it, merge it into a plain checkpoint, export it.
 
 TUNED is the tuned.safetensors of a training; its base is the published file in the cache folder,
-or --checkpoint. docs/tuned.md tells what each command writes.
+or --checkpoint. docs/how_to/tuned.md tells what each command writes.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What the pictures of docs/scenarios are made from is in the true layouts."""
+"""What the pictures of docs/gallery are made from is in the true layouts."""
 
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from demonstration.layouts import LAYOUTS
-from demonstration_pictures import FOLDER
+from make_gallery import FOLDER, MAKERS
 from pycocotools import mask as coco
 
 from samparser_monai import pictures
@@ -19,7 +19,8 @@ LABELS = {
 @pytest.mark.parametrize("scenario", LAYOUTS)
 def test_layout_is_read(scenario: str, tmp_path: Path) -> None:
     LAYOUTS[scenario](tmp_path)
-    items = getattr(pictures, f"{scenario}_items")(tmp_path)
+    given = (tmp_path / "images", tmp_path / "masks") if scenario == "custom" else (tmp_path,)
+    items = getattr(pictures, f"{scenario}_items")(*given)
     parts = items["train"] + items["validation"]
     if scenario in LABELS:
         assert {i["case"]: len(i["annotations"]) for i in parts} == LABELS[scenario]
@@ -27,11 +28,9 @@ def test_layout_is_read(scenario: str, tmp_path: Path) -> None:
         assert min(coco.area(a["rle"]) for a in item["annotations"]) > 100
 
 
-def test_every_scenario_shows_a_picture() -> None:
-    for page in (ROOT / FOLDER).glob("*.md"):
-        (name,) = [
-            line.partition("](")[2][:-1]
-            for line in page.read_text().splitlines()
-            if line.startswith("![")
-        ]
-        assert (page.parent / name).stat().st_size < 250_000
+def test_gallery_shows_every_picture_that_its_command_makes() -> None:
+    page = (ROOT / FOLDER.parent / "gallery.md").read_text("utf-8")
+    files = {path.stem: path.stat().st_size for path in (ROOT / FOLDER).glob("*.png")}
+    assert {*MAKERS, "curve", "spectrum"} == set(files)
+    assert max(files.values()) < 250_000
+    assert all(f"gallery/{name}.png" in page for name in files)

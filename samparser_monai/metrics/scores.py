@@ -15,7 +15,7 @@ Masks = Sequence[dict[str, Any]]
 
 
 def dice(both: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return 2 |P and T| / (|P| + |T|) in percent; NaN (left out) where both are empty.
+    """Return ``2 |P and T| / (|P| + |T|)`` in percent; NaN (left out) where both are empty.
 
     Args:
         both: pixels in the prediction and in the truth.

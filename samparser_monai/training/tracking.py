@@ -1,4 +1,4 @@
-"""What a tracked run keeps beside its numbers: `monai.bundle run ... --tracking mlflow`."""
+"""What a tracked run keeps beside its numbers, where ``--tracking mlflow`` is given."""
 
 from collections.abc import Iterable
 from pathlib import Path

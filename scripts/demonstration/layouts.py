@@ -1,11 +1,11 @@
-"""Scenes written to disk in the layouts of the data sets; each returns how to ask for it."""
+"""Scenes written to disk in the layouts of the data sets."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from demonstration.scenes import Scene, airfield, photograph, roofs, ships
+from demonstration.scenes import Scene, airfield, coins, photograph, roofs, ships
 from PIL import Image
 
 from samparser_monai.geometry.run_lengths import rle_of
@@ -63,6 +63,13 @@ def ssdd(root: Path) -> None:
         _write_coco(root / "annotations" / f"SSDD_instances_{part}.json", root / "imgs", scenes)
 
 
+def custom(root: Path) -> None:
+    """Coins: four strips of a photograph."""
+    for number, (picture, instances) in enumerate(coins()):
+        _save(root / "images" / f"{number}.png", picture)
+        _save(root / "masks" / f"{number}.png", np.any([mask for _, mask in instances], axis=0))
+
+
 def _write_coco(path: Path, images: Path, scenes: Mapping[str, Scene]) -> None:
     """Write a COCO file with run lengths, and its pictures."""
     labels = sorted({label for _, instances in scenes.values() for label, _ in instances})
@@ -92,4 +99,4 @@ def _save(path: Path, array: np.ndarray) -> None:
     Image.fromarray(array).save(path)
 
 
-LAYOUTS = {make.__name__: make for make in (coco, voc, nwpu, whu, ssdd)}
+LAYOUTS = {make.__name__: make for make in (coco, voc, nwpu, whu, ssdd, custom)}

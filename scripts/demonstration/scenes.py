@@ -4,12 +4,13 @@ import zlib
 
 import numpy as np
 from scipy import ndimage
-from skimage import data, draw, transform
+from skimage import data, draw, filters, segmentation, transform
 
 Scene = tuple[np.ndarray, list[tuple[str, np.ndarray]]]
 """A picture HxWx3 and its instances: names and masks HxW."""
 
 SIDE, CELL = 512, 128  # of a synthetic picture, and of the cells that have one object each, pixels
+CRUMB = 100  # of the coins' watershed, pixels
 OUTLINES = {  # by hand: corners x,y, or an ellipse x,y,rx,ry, as if a picture had 400 x 300 pixels
     "astronaut": [
         ("person", "119,70 119,45 150,14 215,14 236,48 232,78 205,92 238,130 240,165 275,190 "
@@ -45,6 +46,22 @@ def photograph(name: str) -> Scene:
             mask[draw.ellipse(y, x, radius_y, radius_x, shape=mask.shape)] = True
         instances.append((label, transform.resize(mask, picture.shape[:2], order=0)))
     return picture, instances
+
+
+def coins() -> list[Scene]:
+    """Return the four rows of scikit-image's coins as pictures, with the masks of a watershed."""
+    picture = data.coins()
+    markers = np.zeros(picture.shape, int)
+    markers[picture < 30], markers[picture > 150] = 1, 2
+    filled = ndimage.binary_fill_holes(segmentation.watershed(filters.sobel(picture), markers) == 2)
+    found, _ = ndimage.label(filled)
+    scenes = []
+    for rows in np.array_split(np.arange(len(picture)), 4):
+        strip = found[rows]
+        masks = [strip == n for n in range(1, found.max() + 1)]
+        instances = [("coin", mask) for mask in masks if mask.sum() > CRUMB]
+        scenes.append((np.stack([picture[rows]] * 3, axis=-1), instances))
+    return scenes
 
 
 def roofs(seed: int) -> Scene:

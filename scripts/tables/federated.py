@@ -1,4 +1,4 @@
-"""The page of docs/ about federated tuning's figures."""
+"""The page of docs/reference/ about federated tuning's figures."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""The paper's tables as the harness fills them, the printed figures beside: docs/paper.md."""
+"""The paper's tables as the harness fills them, printed figures beside: docs/reference/paper.md."""
 
 import json
 import statistics

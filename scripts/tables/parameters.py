@@ -1,4 +1,4 @@
-"""The paper's column of trained parameters beside what our methods have: docs/parameters.md."""
+"""What our methods train beside the paper's column: docs/reference/parameters.md."""
 
 from functools import partial
 

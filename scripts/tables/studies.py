@@ -1,4 +1,4 @@
-"""The section of a study in docs/results.md, and its picture."""
+"""The section of a study in docs/reference/results.md, and its picture."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""Rates, and how few numbers suffice: docs/study.md and its picture."""
+"""Rates, and how few numbers suffice: docs/reference/study.md and its picture."""
 
 import json
 import statistics
