@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, read_json
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 
@@ -54,6 +55,9 @@ def test_version_is_one() -> None:
     metadata = read_json(CONFIGS / "metadata.json")
     assert metadata["version"] == samparser_monai.__version__
     assert metadata["version"] in metadata["changelog"]
+    assert f"\n## {metadata['version']}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == metadata["version"]
 
 
 def test_declared_versions_are_the_pinned_ones() -> None:
