@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 WRITE = """
+import gc
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ writers = {
     "w.txt": lambda path: path.write_text("0" * 2**20),
 }
 for name, write in writers.items():
+    gc.collect()  # a writer that failed holds its removed file open until then
     (folder / name).write_text("old")
     with pytest.raises(DiskFull), replacing(folder / name) as temporary:
         write(temporary)
