@@ -158,7 +158,9 @@ class CaseReport:
         labels, values = found.view.seen(pred), found.values
         truth = None
         if "truth" in item:
-            truth = found.view.seen(read_labels_like(found.view.volume, item["truth"]))
+            truth = found.view.seen(
+                read_labels_like(found.view.volume, item["truth"], found.labels)
+            )
         spacing = found.view.spacing
         rows, warnings = [], list(found.warnings)
         if self.scores is not None and truth is None:
