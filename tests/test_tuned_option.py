@@ -64,7 +64,7 @@ def test_a_tuned_part_gives_the_logits_of_the_whole_model(
     method: str, files: list[str], tmp_path: Path
 ) -> None:
     path, network = trained(tmp_path, method)
-    parser = parsed(files, tuned=str(path), model_file="not there")
+    parser = parsed(files, tuned=str(path), ckpt_dir="not there")
     place = "validate#handlers#0" if "train" in files else "handlers#0"
     parser.get_parsed_content(place).load()
     assert torch.equal(logits(parser.get_parsed_content("network")), logits(network))
@@ -74,8 +74,16 @@ def test_a_tuned_part_gives_the_logits_of_the_whole_model(
 
 
 @pytest.mark.parametrize("files", ASKING, ids="+".join)
+def test_two_models_are_refused(files: list[str], tmp_path: Path) -> None:
+    path, _ = trained(tmp_path)
+    place = "validate#handlers#0" if "train" in files else "handlers#0"
+    with refused("model_file='a.pt' and tuned='.*' are two models"):
+        parsed(files, tuned=str(path), model_file="a.pt").get_parsed_content(place)
+
+
+@pytest.mark.parametrize("files", ASKING, ids="+".join)
 def test_published_is_sam_as_it_came(files: list[str]) -> None:
-    parser = parsed(files, tuned="published", backbone="tiny", model_file="not there")
+    parser = parsed(files, tuned="published", backbone="tiny", ckpt_dir="not there")
     if handler := parser.get_parsed_content(
         "validate#handlers#0" if "train" in files else "handlers#0"
     ):
