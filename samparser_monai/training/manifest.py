@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from samparser_monai import __version__
 from samparser_monai.errors import told
@@ -52,7 +53,7 @@ class Manifest:
         self,
         run: str,
         folder: str | Path,
-        network: SamNetwork,
+        network: nn.Module,
         device: torch.device | str,
         inputs: Mapping[str, Any],
         options: Mapping[str, Any],
@@ -81,8 +82,7 @@ class Manifest:
                 "samparser_monai": __version__,
                 **{name: found for name in PACKAGES if (found := _version(name))},
             },
-            "weights": {"backbone": self.network.backbone, "sha256": self.network.base_sha256},
-            "method": {"name": self.network.method, **self.network.options},
+            **_of(self.network),
             "options": json.loads(json.dumps(plain(self.options))),
             "inputs": {k: files_of(v) for k, v in self.inputs.items() if v is not None},
             "made": {},
@@ -114,6 +114,15 @@ class Manifest:
     def _write(self) -> None:
         if os.environ.get("RANK", "0") == "0":
             write_json(self.folder / "run.json", self.content)
+
+
+def _of(network: nn.Module) -> dict[str, Any]:
+    if not isinstance(network, SamNetwork):  # a configuration may name another
+        return {"weights": {"backbone": type(network).__name__, "sha256": None}, "method": {}}
+    return {
+        "weights": {"backbone": network.backbone, "sha256": network.base_sha256},
+        "method": {"name": network.method, **network.options},
+    }
 
 
 def files_of(given: Any) -> Any:
