@@ -66,7 +66,7 @@ def root_cause(error: BaseException) -> InputError | None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if sent := re.search(r"errors\.InputError: (.+)", str(cause)):
+        if sent := re.search(r"errors\.(?:InputError|Unfinished): (.+)", str(cause)):
             return InputError(sent[1])
         if isinstance(cause, InputError):
             return cause
