@@ -65,14 +65,12 @@ def _whole(
 
 
 COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
-    segment.segment: (
-        "samparser segment ct.nii.gz --prompts boxes.json --tuned models/tuned.safetensors -o out",
-    ),
+    segment.segment: ("samparser segment ct.nii.gz --prompts boxes.json --tuned run -o out",),
     train.train: ("samparser train DIR --scenario nwpu --method lora --epochs 3 -o run",),
     train.evaluate: ("samparser evaluate -o run",),
     train.resume: ("samparser resume run --epochs 10",),
     compare.compare: (
-        "samparser compare --methods lora_xs,svft --vary rank=4,8 --seeds 3 --dataset_dir DIR",
+        "samparser compare --methods lora_xs,svft --vary rank=4,8 --dataset_dir DIR",
     ),
     tables.tables: ("samparser tables",),
     benchmark.benchmark: ("samparser benchmark swap --backbone mobile_sam",),
