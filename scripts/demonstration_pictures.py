@@ -12,10 +12,10 @@ from pathlib import Path
 
 from demonstration.layouts import LAYOUTS
 from PIL import Image
-from run import command, finished
 
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing
+from samparser_monai.monai_command import command, finished
 
 FOLDER = Path("docs/scenarios")
 

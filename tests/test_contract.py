@@ -84,7 +84,10 @@ def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> 
             assert f'"@{key}"' in path.read_text(encoding="utf-8")
 
 
-APART = {"apart", "dataset", "dataset_dir", "defaults", "device", "imports", "output_dir", "run"}
+APART = {
+    *("apart", "dataset", "dataset_dir", "defaults", "device", "imports", "manifest"),
+    *("output_dir", "run"),
+}
 """What trainings and the two inferences have under one name, each its own."""
 OF_INFERENCE = {"evaluator", "handlers", "inferer", "postprocessing", "preprocessing", "as_said"}
 

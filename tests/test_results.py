@@ -2,12 +2,14 @@
 
 import pytest
 from conftest import ROOT
-from make_tables import PAGES
-from tables.studies import few_prompts
+
+from samparser_monai.studies.tables.pages import PAGES
+from samparser_monai.studies.tables.studies import few_prompts
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_are_fresh(name: str) -> None:
+def test_pages_are_fresh(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     assert (ROOT / "docs" / f"{name}.md").read_text("utf-8") == PAGES[name]()
 
 

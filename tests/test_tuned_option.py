@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import make_bundle
 import pytest
 import torch
 from conftest import ROOT, move, read_json, run
 from monai.bundle import ConfigParser
 
-from samparser_monai import methods
+from samparser_monai import bundling, methods
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.tuned.loading import ModelLoader
@@ -146,7 +145,7 @@ def test_evaluating_needs_the_part_alone(dataset: Path, tmp_path: Path, override
 
 def test_bundle_is_set_to_what_a_part_says(tmp_path: Path) -> None:
     path, network = trained(tmp_path, "lora")
-    bundle = make_bundle.assemble(tmp_path / "out", None, None, str(path))
+    bundle = bundling.assemble(tmp_path / "out", None, None, str(path))
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
     assert parser.get_parsed_content("labels") == ABOUT["labels"]
@@ -154,7 +153,7 @@ def test_bundle_is_set_to_what_a_part_says(tmp_path: Path) -> None:
     loader.load()
     assert torch.equal(logits(loader.network), logits(network))
     with refused("backbone='vit_b' contradicts"):
-        make_bundle.assemble(tmp_path / "other", "vit_b", None, str(path))
+        bundling.assemble(tmp_path / "other", "vit_b", None, str(path))
     assert (
         json.loads((bundle / "configs" / "train.json").read_text())["defaults"]["options"]["rank"]
         == 2

@@ -60,8 +60,8 @@ class SamNetwork(nn.Module):
         one_line()
         raise InputError(
             "this network has no TorchScript: its boxes are lists and its weights are "
-            "parametrized; use `python scripts/tuned.py export-onnx models/tuned.safetensors "
-            "FOLDER` or `merge`, which every tool for SAM loads"
+            "parametrized; use `samparser tuned onnx models/tuned.safetensors FOLDER` or "
+            "`samparser tuned merge`, which every tool for SAM loads"
         )
 
     def forward(

@@ -142,7 +142,11 @@ class ModelLoader:
             self.weights = {} if str(tuned) == PUBLISHED else fitting(tuned, network)[0]
             return
         if not Path(load_path).is_file():
-            raise InputError(f"{load_path} does not exist: train first, or name the model's file")
+            raise InputError(
+                f"{load_path} does not exist: train first, or name "
+                "the model's file by --model_file, a tuned part by --tuned, or SAM as it came by "
+                "--tuned published"
+            )
         try:
             weights = torch.load(load_path, map_location="cpu", weights_only=True, mmap=True)
             weights = weights.get("model", weights)

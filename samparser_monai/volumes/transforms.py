@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, ScaleIntensityRanged, Transform
 
 from samparser_monai.errors import InputError
@@ -18,11 +19,16 @@ Item = dict[Hashable, Any]
 
 
 class ReadVolumed(MapTransform):
-    """Replace paths by checked volumes, 1xXxYxZ along their own axes, see read_volume."""
+    """Replace paths by checked volumes, 1xXxYxZ along their own axes, see read_volume.
+
+    What is a volume already stays.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Read the volumes of the item."""
-        return {**data, **{key: read_volume(data[key]) for key in self.key_iterator(data)}}
+        found = {key: data[key] for key in self.key_iterator(data)}
+        read = {k: v if isinstance(v, MetaTensor) else read_volume(v) for k, v in found.items()}
+        return {**data, **read}
 
 
 class Windowd(ScaleIntensityRanged):
