@@ -27,6 +27,7 @@ from lib.runs import SERVER, Runs  # noqa: E402
 from lib.series import CheckedSeries  # noqa: E402
 from lib.sessions import CheckedSessions  # noqa: E402
 from lib.stores import CheckedDatastore  # noqa: E402
+from lib.threads import off_the_loop  # noqa: E402
 from lib.train import Tuner  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
@@ -133,8 +134,9 @@ class SamParserApp(MONAILabelApp):
         replace_endpoints(self.check_training, self.runs.stopped)
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
-        with self.model.using("latest") as name:
-            log.info("answers come from tuned part %s", name)
+        off_the_loop(app)
+        self.model.network(name := self.model.versions.resolve("latest"))
+        log.info("answers come from tuned part %s", name)
         Segmenter.warm_up()
         super().on_init_complete()
 

@@ -1,7 +1,9 @@
 """A volume segmented slice by slice from few prompts, on exactly the source's grid."""
 
+import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from monai.data import MetaTensor
@@ -75,10 +77,18 @@ class VolumeSession:
         self.targets = TargetReader(self.view, labels, backbone.image_size)
         self._kept_features, self._kept_embeddings = Kept(kept), Kept(kept)
 
-    def use(self, network: SamNetwork) -> None:
-        """Go on with another tuned network on the same frozen prefix; features stay."""
-        self.network = network
-        self._kept_embeddings.clear()
+    def beside(self, network: SamNetwork | None = None) -> Self:
+        """Return a session of its own on the same volume; what is kept of slices is common.
+
+        Args:
+            network: another tuned one on the same frozen prefix, whose embeddings are its own.
+        """
+        other = copy.copy(self)
+        other.targets = TargetReader(self.view, self.labels, self.backbone.image_size)
+        other.computed = 0
+        if network is not None:
+            other.network, other._kept_embeddings = network, Kept(self._kept_embeddings.most)
+        return other
 
     def features(self, k: int) -> Tensor:
         """Return the output of the frozen prefix for slice ``k``."""

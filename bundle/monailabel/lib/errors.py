@@ -10,6 +10,8 @@ from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
 from lib.limits import Taken, TooLarge
+from lib.threads import LOST
+from lib.turns import Gone
 from samparser_monai.errors import InputError
 from samparser_monai.files import DiskFull
 
@@ -32,12 +34,14 @@ def answer_errors(app: FastAPI) -> None:
             log.warning("%s %s refused: %s", request.method, request.url.path, text)
         return JSONResponse({"detail": text}, status, headers=getattr(error, "headers", None))
 
-    for kind in (*KINDS, OSError, AssertionError):
+    for kind in (*KINDS, OSError, AssertionError, Gone):
         app.add_exception_handler(kind, refused)
     app.middleware_stack = None  # built without them, since it serves the start-up itself
 
 
 def _status(error: Exception) -> int:
+    if isinstance(error, Gone):
+        return LOST
     if isinstance(error, DiskFull) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return FULL
     if isinstance(error, InputError):

@@ -18,6 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib.endpoints import GivenNames
+from lib.threads import Watched
 
 
 def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
@@ -42,6 +43,7 @@ def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
         Middleware(Limit, most=most),
         Middleware(Swept),
         Middleware(GivenNames),
+        Middleware(Watched),
     ]
 
 

@@ -11,6 +11,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.transform.writer import Writer
 
 from lib.requests import prompts_of
+from lib.turns import CLICK, VOLUME
 from lib.volumes import OpenVolumes, image_path
 from samparser_monai.errors import InputError
 from samparser_monai.volumes.organs import organ_values
@@ -61,15 +62,20 @@ class Segmenter(InferTask):
         tuned = request.get("tuned") or "latest"
         tuned = tuned[0] if isinstance(tuned, list) else str(tuned)
         propagate = self.volumes.model.inferer.propagate if self.dimension == 3 else None
-        with self.volumes.using(image_path(request.get("image")), tuned) as volume:
-            session, tuned = volume.session, volume.tuned
-            opened, computed = time.monotonic(), session.computed
-            shape = tuple(session.view.volume.shape[1:])
-            prompts = prompts_of(request, list(session.labels), shape, self.dimension)
+        path = image_path(request.get("image"))
+        session, tuned = self.volumes.session(path, tuned)
+        shape = tuple(session.view.volume.shape[1:])
+        prompts = prompts_of(request, list(session.labels), shape, self.dimension)
+        opened, rank = time.monotonic(), CLICK if self.dimension == 2 else VOLUME
+        with self.volumes.model.turns.taken(rank, f"{request.get('model')} on {Path(path).name}"):
+            begun_computing = time.monotonic()
             found = session.segment(prompts, propagate)
-            computed = session.computed - computed
         segmented = time.monotonic()
-        log.info("%d slices' features and the answer in %.1f s", computed, segmented - opened)
+        waited = begun_computing - opened
+        log.info(
+            "%d slices' features and the answer in %.1f s, after %.1f s of waiting",
+            *(session.computed, segmented - begun_computing, waited),
+        )
         data = {
             "pred": found.labels()[0],
             "result_extension": extension,
@@ -84,10 +90,11 @@ class Segmenter(InferTask):
             "tuned": tuned,
             "organs": found.table(),
             "least_sure": {"iou": min(slices)[0], "slice": min(slices)[1]} if slices else {},
-            "computed_slices": computed,
+            "computed_slices": session.computed,
             "latencies": {
                 "open": round(opened - begun, 3),
-                "segment": round(segmented - opened, 3),
+                "wait": round(waited, 3),
+                "segment": round(segmented - begun_computing, 3),
                 "write": round(written - segmented, 3),
                 "total": round(written - begun, 3),
             },
