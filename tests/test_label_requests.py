@@ -75,6 +75,18 @@ def test_several_organs() -> None:
     assert [p["label"] for p in found] == ["liver", "spleen"]
 
 
+def test_organs_by_name() -> None:
+    assert module.organs_asked({}, ORGANS) == [{"label": organ} for organ in ORGANS]
+    for request in ({"organs": ["spleen"]}, {"label": "spleen"}, {"organs": ["spleen"] * 2}):
+        assert module.organs_asked(request, ORGANS) == [{"label": "spleen"}]
+    with pytest.raises(InputError, match="train with the option names"):
+        module.organs_asked({}, [])
+    with pytest.raises(InputError, match="unknown organ by name 'lung'"):
+        module.organs_asked({"organs": ["lung"]}, ORGANS)
+    with pytest.raises(InputError, match="must be names"):
+        module.organs_asked({"organs": {"liver": 1}}, ORGANS)
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from closeness import assert_near
-from conftest import ct, save_volume
+from conftest import ROOT, ct, save_volume
 
 MONAILabelClient = pytest.importorskip(
     "monailabel.client", reason="see make test-label"
@@ -23,6 +24,14 @@ MONAILabelClient = pytest.importorskip(
 import psutil  # noqa: E402
 import requests  # noqa: E402
 from label_server import Server, make_bundle  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
+from lib.model import Model, Versions  # noqa: E402
+
+from samparser_monai import methods  # noqa: E402
+from samparser_monai.sam import build  # noqa: E402
+from samparser_monai.sam.named_prompts import with_names  # noqa: E402
+from samparser_monai.tuned.part import read_tuned, save_tuned  # noqa: E402
 
 pytestmark = pytest.mark.server
 SHAPE = (48, 40, 6)
@@ -258,6 +267,69 @@ def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: 
     assert post(server, "samparser", "case_0", label="liver", roi=ROI).ok
     assert not list(server.folder.rglob("*evil*"))
     assert temporary_files(server) == []
+
+
+def named_part(path: Path) -> Path:
+    """Write a tuned part that knows liver and kidney by name."""
+    network = with_names(methods.coefficients(build("tiny")), ["liver", "kidney"])
+    save_tuned(path, network, {"labels": {"liver": 1, "kidney": 2}}, network.state_dict())
+    return path
+
+
+def test_organs_by_name_need_a_model_that_has_learned_them(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    assert "samparser_auto" not in client.info()["models"]
+    refused = post(server, "samparser_auto", "case_0")
+    assert refused.status_code == 422
+    assert "train with the option names" in refused.json()["detail"]
+    versions = Versions(server.bundle)
+    history = versions.index.read_text() if versions.index.exists() else None
+    row = {"name": "named", "accepted": True, "dsc_after": 50.0}
+    versions.add(named_part(tmp_path / "named.safetensors"), row)
+    try:
+        auto = client.info()["models"]["samparser_auto"]
+        assert auto["type"] == "segmentation"
+        assert auto["labels"] == {"liver": 1, "kidney": 2}
+        told = post(server, "samparser_auto", "case_0").json()
+        assert [row["organ"] for row in told["organs"]] == ["liver", "kidney"]
+        assert set(told["label_names"]) == {r["organ"] for r in told["organs"] if r["slices"]}
+        only = post(server, "samparser_auto", "case_0", organs=["kidney"]).json()
+        assert [row["organ"] for row in only["organs"]] == ["kidney"]
+        answers = requests.post(
+            f"{server.url}/batch/infer/samparser_auto?run_sync=true", json={}, timeout=300
+        ).json()
+        assert answers.keys() == {f"case_{n}" for n in range(3)}
+        assert "slice" in client.next_sample("least_sure", {})
+    finally:
+        versions.path("named").unlink()
+        versions.index.write_text(history or "[]")
+    assert "samparser_auto" not in client.info()["models"]
+
+
+def test_training_goes_on_with_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(tmp_path, "tiny")
+    monkeypatch.syspath_prepend(bundle / "label_app")
+    from lib.runs import Runs
+    from lib.train import Tuner
+
+    model = Model(bundle, {"labels": {"liver": 1, "kidney": 2}})
+    start = named_part(tmp_path / "named.safetensors")
+    model.versions.add(start, {"name": "named", "accepted": True})
+    items = [
+        {
+            **{"case": c, "patient": c, "info": {}, "every_slice": True},
+            "image": str(save_volume(tmp_path / f"image_{c}.nii.gz", ct(n)[0])),
+            "label": str(save_volume(tmp_path / f"label_{c}.nii.gz", ct(n)[1])),
+        }
+        for n, c in enumerate("ab")
+    ]
+    split = {"train": items[:1], "validation": items[1:]}
+    Tuner(model, Runs(bundle))._train("named", split, tmp_path / "work", 1, names=True)
+    tensors, about = read_tuned(tmp_path / "work" / "models" / "tuned.safetensors")
+    assert about["names"] == ["liver", "kidney"]
+    moved = tensors["named_prompts.tokens"] - read_tuned(start)[0]["named_prompts.tokens"]
+    assert moved.abs().max() > 0
 
 
 def temporary_files(server: Server) -> list[str]:

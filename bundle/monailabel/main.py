@@ -17,10 +17,10 @@ sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 from lib.endpoints import replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
-from lib.infer import Segmenter  # noqa: E402
+from lib.infer import AUTO, Finder, Segmenter  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
-from lib.limits import check_size, number  # noqa: E402
+from lib.limits import check_picture, number  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
@@ -70,8 +70,9 @@ class SamParserApp(MONAILabelApp):
         self._auto_update_scoring = False  # a process of its own at every sample and every start
 
     def init_infers(self) -> dict[str, Any]:
-        """Return the two extents of an answer."""
+        """Return the two extents of an answer to prompts, and what asks for none."""
         return {
+            AUTO: Finder(self.volumes, "All organs that the model knows by name, no prompt"),
             "samparser": Segmenter(self.volumes, 3, "The whole organ from a box or clicks"),
             "samparser_slice": Segmenter(self.volumes, 2, "One slice from a box or clicks"),
         }
@@ -163,7 +164,7 @@ class SamParserApp(MONAILabelApp):
         if not kept and not self._uploaded(image):
             raise ImageNotFoundException(f"image {image!r:.80} is not in the datastore")
         if not kept and Path(image).resolve().parent == Path(tempfile.gettempdir()).resolve():
-            check_size(image, self.unpacked)
+            check_picture(image, self.unpacked)
         if request.get("model") not in self._infers:
             raise unknown("model", request.get("model"), self._infers)
         prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)

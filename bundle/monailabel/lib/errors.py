@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 INTERNAL, FULL = 500, 507
 KINDS = (MONAILabelException, HTTPException, ValueError, TypeError, LookupError, AttributeError)
 OWN = ("lib.", "samparser_monai.")
+PASSING = ("lib.endpoints", "lib.threads")  # which only pass things on
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -55,5 +56,5 @@ def _status(error: Exception) -> int:
     # What MONAI Label's own reading of a request stumbles over is the client's; behind that, in
     # our own code, where bad input is told by InputError, it is a fault of ours.
     modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
-    ours = (name for name in modules if name != "lib.endpoints")  # which only passes things on
+    ours = (name for name in modules if name not in PASSING)
     return INTERNAL if any(name.startswith(OWN) for name in ours) else 400

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.transform.writer import Writer
 
-from lib.requests import prompts_of
-from lib.turns import CLICK, VOLUME
+from lib.requests import organs_asked, prompts_of
+from lib.turns import BATCH, CLICK, VOLUME
 from lib.volumes import OpenVolumes, image_path
 from samparser_monai.errors import InputError
 from samparser_monai.volumes.organs import organ_values
+from samparser_monai.volumes.segmentation import Segmentation
+from samparser_monai.volumes.session import VolumeSession
 
 log = logging.getLogger(__name__)
+AUTO = "samparser_auto"
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha")
 
 
@@ -27,13 +31,20 @@ class Segmenter(InferTask):
         volumes: that are open, shared by all tasks.
         dimension: what viewers take as the extent of an answer.
         description: for people.
+        kind: of task, by which viewers choose the panel.
     """
 
-    def __init__(self, volumes: OpenVolumes, dimension: int, description: str) -> None:
+    def __init__(
+        self,
+        volumes: OpenVolumes,
+        dimension: int,
+        description: str,
+        kind: InferType = InferType.DEEPGROW,
+    ) -> None:
         self.volumes = volumes
         labels = {name: value for name, (value, *_) in organ_values(volumes.model.labels).items()}
         # OHIF takes background points under a label of that name; 3D Slicer leaves it out
-        super().__init__(InferType.DEEPGROW, {"background": 0, **labels}, dimension, description)
+        super().__init__(kind, {"background": 0, **labels}, dimension, description)
 
     @staticmethod
     def warm_up() -> None:
@@ -48,6 +59,15 @@ class Segmenter(InferTask):
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show: the tuned parts, the last one first."""
         return {"tuned": self.volumes.model.versions.names(), "two_points_are_a_box": False}
+
+    def prompts(self, request: Mapping[str, Any], session: VolumeSession) -> list[dict[str, Any]]:
+        """Return what a request asks of a volume."""
+        shape = tuple(session.view.volume.shape[1:])
+        return prompts_of(request, list(session.labels), shape, self.dimension)
+
+    def names_of(self, found: Segmentation) -> dict[str, int]:
+        """Return name -> value of the segments, as viewers are told."""
+        return self.labels
 
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[str, dict]:
         """Return the file of the label volume, and what viewers are told beside it.
@@ -64,12 +84,12 @@ class Segmenter(InferTask):
         propagate = self.volumes.model.inferer.propagate if self.dimension == 3 else None
         path = image_path(request.get("image"))
         session, tuned = self.volumes.session(path, tuned)
-        shape = tuple(session.view.volume.shape[1:])
-        prompts = prompts_of(request, list(session.labels), shape, self.dimension)
+        prompts = self.prompts(request, session)
         opened, rank = time.monotonic(), CLICK if self.dimension == 2 else VOLUME
+        rank = BATCH if "_image_id" in request else rank  # which MONAI Label's batches add
         with self.volumes.model.turns.taken(rank, f"{request.get('model')} on {Path(path).name}"):
             begun_computing = time.monotonic()
-            found = session.segment(prompts, propagate)
+            found = session.segment(prompts, propagate, self.volumes.model.inferer.naming)
         segmented = time.monotonic()
         waited = begun_computing - opened
         log.info(
@@ -86,7 +106,7 @@ class Segmenter(InferTask):
         written = time.monotonic()
         slices = [(min(m.iou for m in masks), k) for k, masks in found.masks.items() if masks]
         return file, {
-            "label_names": self.labels,
+            "label_names": self.names_of(found),
             "tuned": tuned,
             "organs": found.table(),
             "least_sure": {"iou": min(slices)[0], "slice": min(slices)[1]} if slices else {},
@@ -100,3 +120,34 @@ class Segmenter(InferTask):
             },
             "centroids": {},
         }
+
+
+class Finder(Segmenter):
+    """Find all organs by their names, where the tuned part has learned them: nothing is placed."""
+
+    def __init__(self, volumes: OpenVolumes, description: str) -> None:
+        super().__init__(volumes, 3, description, InferType.SEGMENTATION)
+
+    def is_valid(self) -> bool:
+        """Say that the part that answers now has names; without, viewers are not offered this."""
+        return bool(self.volumes.model.names())
+
+    def info(self) -> dict[str, Any]:
+        """Return what viewers show, of the organs that the part knows by name."""
+        known = self.volumes.model.names()
+        labels = {organ: value for organ, value in self.labels.items() if organ in known}
+        return {**super().info(), "labels": labels}
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that viewers show."""
+        return {"tuned": self.volumes.model.versions.names()}
+
+    def prompts(self, request: Mapping[str, Any], session: VolumeSession) -> list[dict[str, Any]]:
+        """Return the organs that are asked for by name."""
+        known = session.network.named_prompts
+        return organs_asked(request, [] if known is None else known.organs)
+
+    def names_of(self, found: Segmentation) -> dict[str, int]:
+        """Return the organs that were found: 3D Slicer names segments in the order of these."""
+        organs = {row["organ"] for row in found.table() if row["slices"]}
+        return {organ: value for organ, value in self.labels.items() if organ in organs}

@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from lib.turns import Turns
-from samparser_monai.errors import unknown
+from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing, visible, write_json
 from samparser_monai.sam import SamNetwork
 from samparser_monai.tuned.loading import ModelLoader
@@ -104,8 +104,10 @@ class Model:
         network = self.parser().get_parsed_content("network")
         model_file = self.bundle / "models" / "model.pt"
         network.load_state_dict(ModelLoader(model_file, network).weights)
-        turns = self.turns  # a function, which copies of the network have in common with it
+        turns = self.turns  # functions, which copies of the network have in common with it
         network.prompt_encoder.register_forward_pre_hook(lambda *_: turns.next())
+        for layer in network.image_encoder.modules():  # on a slow machine a slice takes seconds
+            layer.register_forward_pre_hook(lambda *_: turns.next(answers=0))
         return network.eval()
 
     @cached_property
@@ -144,6 +146,15 @@ class Model:
             while len(self._networks) > MOST_PARTS:
                 self._networks.popitem(last=False)
             return self._networks[key]
+
+    def names(self, tuned: str = LATEST) -> list[str]:
+        """Return the organs that a tuned part knows by name; none of a part that cannot be used."""
+        try:
+            known = self.network(self.versions.resolve(tuned)).named_prompts
+        except InputError as error:
+            log.warning("%s", error)
+            return []
+        return [] if known is None else known.organs
 
 
 def _sharing(network: SamNetwork) -> SamNetwork:

@@ -60,6 +60,31 @@ def prompts_of(
     return prompts
 
 
+def organs_asked(request: Mapping[str, Any], known: Sequence[str]) -> list[dict[str, Any]]:
+    """Return prompts by name: of ``organs`` or ``label`` of a request, or of all.
+
+    Args:
+        request: with organs, in a list or as one name.
+        known: by the network, by name.
+
+    Raises:
+        InputError: the network knows none, or not this one.
+    """
+    if not known:
+        raise InputError(
+            "this model has not learned to find organs by name: train with the option names, "
+            "or place a point or a box in Smart Edit"
+        )
+    asked = request.get("organs") or request.get("label") or list(known)
+    asked = [asked] if isinstance(asked, str) else asked
+    if not isinstance(asked, list):
+        raise InputError(f"organs={asked!r:.80} must be names, of {', '.join(known)}")
+    for organ in asked:
+        if organ not in known:
+            raise unknown("organ by name", organ, known)
+    return [{"label": organ} for organ in dict.fromkeys(asked)]
+
+
 def _of_organ(
     label: str, box: np.ndarray | None, points: np.ndarray, background: np.ndarray, k: int | None
 ) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ slices; ``eval/label/features`` what the trunk computed of the images.
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -111,9 +112,9 @@ class Runs:
         if self.busy():
             raise Taken("a training is running, perhaps on this: wait for it, or stop it")
         self.clear()
-        copies = {f"{side}_{case}.nii.gz" for side in SIDES}
+        copy = re.compile(rf"({'|'.join(SIDES)})_{re.escape(case)}(\.\d+)?\.nii\.gz")
         for labels in list(self.folder.glob("*/labels")):
-            if copies & {path.name for path in labels.iterdir()}:
+            if any(copy.fullmatch(path.name) for path in labels.iterdir()):
                 shutil.rmtree(labels.parent, ignore_errors=True)
         if image:
             shutil.rmtree(self.features, ignore_errors=True)

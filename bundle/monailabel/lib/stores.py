@@ -15,7 +15,7 @@ from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from lib.labels import read_label, segments_of, told, voxels_of
-from lib.limits import Taken, called, check_size
+from lib.limits import Taken, called, check_picture, check_size
 from lib.names import checked_name, parted, safe_name
 from lib.whole import WholeDatastore, volumes
 from samparser_monai.errors import InputError
@@ -64,7 +64,7 @@ class CheckedDatastore(WholeDatastore):
         if not isinstance(image_info, Mapping):
             raise InputError(f"params={image_info!r:.80} must be an object")
         with called(image_filename, f"image {name!r}"):
-            check_size(image_filename, self.unpacked)
+            check_picture(image_filename, self.unpacked)
             read_volume(image_filename)
         info = {**image_info, "given": given, "ts": int(time.time()), "name": name + ending}
         with self._alone():

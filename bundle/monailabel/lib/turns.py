@@ -1,4 +1,4 @@
-"""Whose turn it is to compute: one request at a time, another after each slice."""
+"""Whose turn it is to compute: one request at a time, another at each slice, or within it."""
 
 import heapq
 import itertools
@@ -24,8 +24,8 @@ class Gone(Exception):
 class Turns:
     """Let the requests of several threads compute by turns.
 
-    What they share (a network, the features of a volume) is used by one of them at a time, so it
-    needs no locks of its own.
+    What they share (a network, what is kept of a volume) is used by one of them at a time, and
+    goes on to another within the network only, so it needs no locks of its own.
     """
 
     def __init__(self) -> None:
@@ -48,15 +48,18 @@ class Turns:
         """
         self._wait(rank)
         self._own.rank, self._own.what = rank, what
-        self._own.slices, self._own.told = 0, time.monotonic()
+        self._own.answers, self._own.told = 0, time.monotonic()
         try:
             yield
         finally:
             self._own.rank = None
             self._give()
 
-    def next(self) -> None:
-        """Let others compute a slice, if some wait that do not have to wait for this request.
+    def next(self, answers: int = 1) -> None:
+        """Let others compute, if some wait that do not have to wait for this request.
+
+        Args:
+            answers: of the network, for the log.
 
         Raises:
             Gone: its client has left.
@@ -65,11 +68,11 @@ class Turns:
         if rank is None:  # asked without a turn, by a test or a tool
             return
         if LEFT.get()():
-            raise Gone(f"{self._own.what}: the client has left, after {self._own.slices} answers")
-        self._own.slices += 1
+            raise Gone(f"{self._own.what}: the client has left, after {self._own.answers} answers")
+        self._own.answers += answers
         if (now := time.monotonic()) - self._own.told > TOLD:
             self._own.told = now
-            log.info("%s: the network has answered %d times", self._own.what, self._own.slices)
+            log.info("%s: the network has answered %d times", self._own.what, self._own.answers)
         if self._waiting and self._waiting[0][0] <= rank:
             self._give()
             self._wait(rank, leaving=False)
