@@ -207,7 +207,10 @@ MALFORMED = [
     ({"label": "liver", "roi": ROI, "result_extension": "/../x.sh"}, 422, "result_extension"),
     ({"label": "liver", "roi": ROI, "image": "/etc/passwd"}, 404, "not in the datastore"),
     ({"label": "liver", "coarse": "/etc/passwd"}, 422, "place a foreground point"),
-    ({"prompt_tag": "nothing"}, 422, "no coarse label"),
+    ({"prompt_tag": "nothing"}, 422, "no label of tag"),
+    ({"draft_tag": "nothing", "label": "liver", "roi": ROI}, 422, "no label of tag"),
+    ({"label": "liver", "undo": True}, 422, "nothing to undo"),
+    ({"label": "liver", "roi": ROI, "fixed": [99]}, 422, "list of slices"),
 ]
 
 

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ BUNDLE = next(
 )
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
-from lib.endpoints import replace_endpoints  # noqa: E402
+from lib.endpoints import SENT, replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
 from lib.infer import AUTO, Finder, Segmenter  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
-from lib.limits import check_picture, number  # noqa: E402
+from lib.limits import check_picture, check_size, number  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
@@ -38,6 +39,8 @@ from monailabel.interfaces.exception import ImageNotFoundException  # noqa: E402
 from samparser_monai.errors import InputError, root_cause, unknown  # noqa: E402
 
 log = logging.getLogger(__name__)
+TAGS = {"coarse": "prompt", "draft": "draft"}
+"""What a label is for -> what the tag of it is called in a request."""
 
 
 class SamParserApp(MONAILabelApp):
@@ -157,8 +160,7 @@ class SamParserApp(MONAILabelApp):
         Raises:
             InputError: it cannot be answered.
         """
-        coarse = label_file = ""
-        request = dict(request)
+        request = _without_paths(request)
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):
@@ -167,30 +169,41 @@ class SamParserApp(MONAILabelApp):
             check_picture(image, self.unpacked)
         if request.get("model") not in self._infers:
             raise unknown("model", request.get("model"), self._infers)
-        prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)
+        prompts = request.pop("prompts", None)
+        tags = {key: request.pop(f"{name}_tag", None) for key, name in TAGS.items()}
         if isinstance(prompts, Mapping):
-            asked = prompts.get(image) or {}
+            tags["coarse"], asked = None, prompts.get(image) or {}
             if not isinstance(asked, Mapping):
                 raise InputError(f"prompts of {image!r} must be an object, not {asked!r:.80}")
-            request.update(asked, image=image)
-        elif tag:
-            label = store.get_label_by_image_id(image, tag)
-            if not label:
-                raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
-            label_file, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
-            coarse = with_own_values(label_file, info, self.model.labels)
-        request = {key: value for key, value in request.items() if key != "coarse"}
-        request |= {"coarse": coarse} if coarse else {}
-        try:
-            result = super().infer(request, datastore)
-        except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
-            raise (root_cause(error) or error) from None
-        finally:
-            if coarse != label_file:
-                Path(coarse).unlink()
+            request.update(_without_paths(asked), image=image)
+        with ExitStack() as files:
+            for key, tag in tags.items():
+                if tag:
+                    request[key] = files.enter_context(self._label(store, image, tag))
+            if sent := SENT.get():
+                check_size(sent, self.unpacked)
+                request["draft"] = sent
+            try:
+                result = super().infer(request, datastore)
+            except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
+                raise (root_cause(error) or error) from None
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result
+
+    @contextmanager
+    def _label(self, store: Any, image: str, tag: str) -> Iterator[str]:
+        """Give the label of an image with the organs' own values, perhaps in a file for now."""
+        label = store.get_label_by_image_id(image, tag)
+        if not label:
+            raise InputError(f"{image}: no prompts, and no label of tag {tag!r}")
+        path, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
+        own = with_own_values(path, info, self.model.labels)
+        try:
+            yield own
+        finally:
+            if own != path:
+                Path(own).unlink()
 
     def _uploaded(self, image: Any) -> bool:
         """Tell whether a path is what the server itself wrote: a session, or an upload."""
@@ -203,3 +216,8 @@ class SamParserApp(MONAILabelApp):
     def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Refuse what is for pathology."""
         raise InputError("whole-slide inference is not served: POST /infer/samparser")
+
+
+def _without_paths(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request without what only the server itself may say: where files lie."""
+    return {key: value for key, value in request.items() if key not in TAGS}

@@ -14,6 +14,7 @@ from samparser_monai.geometry.frames import into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
+from samparser_monai.volumes.refinement import refined
 from samparser_monai.volumes.segmentation import Mask, Segmentation
 from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
@@ -33,12 +34,12 @@ class Kept(OrderedDict[int, Tensor]):
 
     def of(self, k: int, compute: Callable[[int], Tensor]) -> Tensor:
         """Return what is kept of slice ``k``, computed where nothing is."""
-        if k not in self:
-            self[k] = compute(k)
-            if len(self) > self.most:
-                self.popitem(last=False)
+        found = self[k] if k in self else compute(k)  # meanwhile others may ask, of this slice too
+        self[k] = found
         self.move_to_end(k)
-        return self[k]
+        if len(self) > self.most:
+            self.popitem(last=False)
+        return found
 
 
 class VolumeSession:
@@ -167,6 +168,10 @@ class VolumeSession:
                 found[k].append(mask)
         targets = self.targets([p for p in prompts if not asks_by_name(p)], known)
         for target in targets:
+            if target.draft is not None:
+                for k, mask in refined(self, target, propagate).items():
+                    found[k].append(mask)
+                continue
             if propagate is not None and not target.complete:
                 for k, mask in propagate(self, target).items():
                     found[k].append(mask)

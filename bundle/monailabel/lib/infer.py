@@ -11,13 +11,14 @@ from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.transform.writer import Writer
 
+from lib.asked import Asked
 from lib.requests import organs_asked, prompts_of
 from lib.turns import BATCH, CLICK, VOLUME
 from lib.volumes import OpenVolumes, image_path
 from samparser_monai.errors import InputError
 from samparser_monai.volumes.organs import organ_values
+from samparser_monai.volumes.prompts import refines
 from samparser_monai.volumes.segmentation import Segmentation
-from samparser_monai.volumes.session import VolumeSession
 
 log = logging.getLogger(__name__)
 AUTO = "samparser_auto"
@@ -58,12 +59,17 @@ class Segmenter(InferTask):
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show: the tuned parts, the last one first."""
-        return {"tuned": self.volumes.model.versions.names(), "two_points_are_a_box": False}
+        return {
+            "tuned": self.volumes.model.versions.names(),
+            "two_points_are_a_box": False,
+            "go_on": True,
+            "lock_others": False,
+        }
 
-    def prompts(self, request: Mapping[str, Any], session: VolumeSession) -> list[dict[str, Any]]:
-        """Return what a request asks of a volume."""
-        shape = tuple(session.view.volume.shape[1:])
-        return prompts_of(request, list(session.labels), shape, self.dimension)
+    def prompts(self, asked: Asked) -> list[dict[str, Any]]:
+        """Return what a request asks of a volume, beside what is there."""
+        organs = list(asked.session.labels)
+        return asked.going_on(prompts_of(asked.request, organs, asked.shape, self.dimension))
 
     def names_of(self, found: Segmentation) -> dict[str, int]:
         """Return name -> value of the segments, as viewers are told."""
@@ -81,28 +87,29 @@ class Segmenter(InferTask):
             raise InputError(f"result_extension must be one of {EXTENSIONS}, not {extension!r:.80}")
         tuned = request.get("tuned") or "latest"
         tuned = tuned[0] if isinstance(tuned, list) else str(tuned)
-        propagate = self.volumes.model.inferer.propagate if self.dimension == 3 else None
         path = image_path(request.get("image"))
         session, tuned = self.volumes.session(path, tuned)
-        prompts = self.prompts(request, session)
+        asked = Asked(request, session, self.volumes.history, self.dimension)
+        if request.get("undo"):
+            return self._written(asked.undone(), request, extension), {
+                "label_names": self.labels,
+                "tuned": tuned,
+            }
+        prompts = self.prompts(asked)
         opened, rank = time.monotonic(), CLICK if self.dimension == 2 else VOLUME
         rank = BATCH if "_image_id" in request else rank  # which MONAI Label's batches add
+        engine = self.volumes.model.inferer
         with self.volumes.model.turns.taken(rank, f"{request.get('model')} on {Path(path).name}"):
-            begun_computing = time.monotonic()
-            found = session.segment(prompts, propagate, self.volumes.model.inferer.naming)
+            computing = time.monotonic()
+            propagate = engine.propagate if self.dimension == 3 else None
+            found = session.segment(prompts, propagate, engine.naming)
         segmented = time.monotonic()
-        waited = begun_computing - opened
         log.info(
             "%d slices' features and the answer in %.1f s, after %.1f s of waiting",
-            *(session.computed, segmented - begun_computing, waited),
+            *(session.computed, segmented - computing, computing - opened),
         )
-        data = {
-            "pred": found.labels()[0],
-            "result_extension": extension,
-            "result_dtype": "uint8",
-            "result_compress": bool(request.get("result_compress", False)),
-        }
-        file, _ = Writer(nibabel=True)(data)
+        answer = asked.remembered(found.labels(), prompts)
+        file = self._written(answer, request, extension)
         written = time.monotonic()
         slices = [(min(m.iou for m in masks), k) for k, masks in found.masks.items() if masks]
         return file, {
@@ -111,15 +118,26 @@ class Segmenter(InferTask):
             "organs": found.table(),
             "least_sure": {"iou": min(slices)[0], "slice": min(slices)[1]} if slices else {},
             "computed_slices": session.computed,
+            "goes_on": sorted({p["label"] for p in prompts if refines(p)}),
             "latencies": {
                 "open": round(opened - begun, 3),
-                "wait": round(waited, 3),
-                "segment": round(segmented - begun_computing, 3),
+                "wait": round(computing - opened, 3),
+                "segment": round(segmented - computing, 3),
                 "write": round(written - segmented, 3),
                 "total": round(written - begun, 3),
             },
             "centroids": {},
         }
+
+    @staticmethod
+    def _written(answer: MetaTensor, request: Mapping[str, Any], extension: str) -> str:
+        data = {
+            "pred": answer[0],
+            "result_extension": extension,
+            "result_dtype": "uint8",
+            "result_compress": bool(request.get("result_compress", False)),
+        }
+        return str(Writer(nibabel=True)(data)[0])
 
 
 class Finder(Segmenter):
@@ -142,10 +160,10 @@ class Finder(Segmenter):
         """Return the options that viewers show."""
         return {"tuned": self.volumes.model.versions.names()}
 
-    def prompts(self, request: Mapping[str, Any], session: VolumeSession) -> list[dict[str, Any]]:
+    def prompts(self, asked: Asked) -> list[dict[str, Any]]:
         """Return the organs that are asked for by name."""
-        known = session.network.named_prompts
-        return organs_asked(request, [] if known is None else known.organs)
+        known = asked.session.network.named_prompts
+        return organs_asked(asked.request, [] if known is None else known.organs)
 
     def names_of(self, found: Segmentation) -> dict[str, int]:
         """Return the organs that were found: 3D Slicer names segments in the order of these."""

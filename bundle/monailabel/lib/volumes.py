@@ -7,6 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from lib.history import History
 from lib.model import Model
 from samparser_monai.errors import InputError
 from samparser_monai.sam import SamNetwork
@@ -33,7 +34,7 @@ class OpenVolumes:
     """
 
     def __init__(self, model: Model, most: int = 3) -> None:
-        self.model, self.most = model, most
+        self.model, self.most, self.history = model, most, History()
         self.volumes: OrderedDict[Any, OpenVolume] = OrderedDict()
         self._listing = threading.Lock()
 
@@ -73,7 +74,8 @@ class OpenVolumes:
             return volume.sessions[network].beside(), name
 
     def forget(self, path: str) -> None:
-        """Close a file's volume, in whatever state it was read."""
+        """Close a file's volume, in whatever state it was read, and forget what was answered."""
+        self.history.forget(path)
         with self._listing:
             for key in [key for key in self.volumes if key[0] == path]:
                 del self.volumes[key]
