@@ -9,11 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import LABELS, ROOT, ct, move, save_volume
 
 sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
+from lib.asked import Asked
+from lib.history import Packed
+from lib.requests import prompts_of
 from lib.turns import CLICK, LEFT, VOLUME, Gone
 
 from samparser_monai import methods
@@ -105,9 +109,9 @@ def test_who_has_left_is_not_computed_to_the_end(volumes: Any, tmp_path: Path) -
     path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
     session, _ = volumes.session(path, "start")
     asked: list[int] = []
-    before = LEFT.set(lambda: len(asked) == 2 or bool(asked.append(0)))
+    before = LEFT.set(lambda: len(asked) == 40 or bool(asked.append(0)))
     try:
-        with pytest.raises(Gone, match="after 2"), volumes.model.turns.taken(VOLUME, "volume"):
+        with pytest.raises(Gone, match="has left, after"), volumes.model.turns.taken(VOLUME, "volume"):
             session.segment([{**BOX, "box": [4, 12, 0, 24, 32, 5]}], Propagation())
         with volumes.model.turns.taken(VOLUME, "another"), ThreadPoolExecutor(1) as pool:
             LEFT.set(lambda: True)
@@ -117,6 +121,87 @@ def test_who_has_left_is_not_computed_to_the_end(volumes: Any, tmp_path: Path) -
     finally:
         LEFT.reset(before)
     assert answer(volumes, path, "start").isfinite().all()
+
+
+@pytest.fixture
+def person(volumes: Any, tmp_path: Path) -> Any:
+    """Return a function that asks for the liver of an image, and returns its prompts and voxels."""
+    path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
+
+    def ask(client: str | None, dimension: int = 3, **request: Any) -> tuple[list, np.ndarray]:
+        session, _ = volumes.session(path, "start")
+        given = {"image": path, "client_id": client, "label": "liver", **request}
+        asked = Asked(given, session, volumes.history, dimension)
+        if "undo" in request:
+            return [], asked.undone().numpy()[0]
+        prompts = asked.going_on(prompts_of(given, list(LABELS), asked.shape, dimension))
+        found = session.segment(prompts, Propagation(evidence=0) if dimension == 3 else None)
+        return prompts, asked.remembered(found.labels(), prompts).numpy()[0]
+
+    return ask
+
+
+ROI = [4, 24, 12, 32, 2, 4]
+
+
+def test_a_click_goes_on_from_the_last_answer_of_its_person(person: Any) -> None:
+    _, box = person("ann", roi=ROI)
+    (one, *_), first = person("ann", roi=ROI, foreground=[[40, 12, 3]])
+    assert "mask" in one
+    assert "box" not in one  # it was answered
+    assert np.array_equal(one["mask"].numpy()[0], box)
+    assert first[40, 12, 3] == 1
+    far = [k for k in range(6) if not 2 <= k <= 4]
+    assert np.array_equal(first[:, :, far], box[:, :, far])
+    (one,), _ = person("ann", roi=ROI, foreground=[[40, 12, 3], [42, 12, 3]])
+    assert np.array_equal(one["mask"].numpy()[0], first)
+    for other in ("bob", None):
+        prompts, _ = person(other, roi=ROI, foreground=[[12, 22, 3]])
+        assert "mask" not in prompts[0]
+    anew, _ = person("ann", roi=ROI, foreground=[[40, 12, 3]], go_on=False)
+    assert "mask" not in anew[0]
+    moved, _ = person("ann", roi=[5, *ROI[1:]])
+    assert "mask" not in moved[0]
+
+
+def test_undo_goes_back_step_by_step(person: Any) -> None:
+    _, box = person("ann", roi=ROI)
+    _, click = person("ann", roi=ROI, foreground=[[40, 12, 3]])
+    assert not np.array_equal(box, click)
+    assert np.array_equal(person("ann", undo=True)[1], box)
+    assert not person("ann", undo=True)[1].any()
+    with pytest.raises(InputError, match="nothing to undo"):
+        person("ann", undo=True)
+    with pytest.raises(InputError, match="nothing to undo"):
+        person(None, undo=True)
+
+
+def test_a_slice_goes_on_from_the_volume_and_the_volume_from_it(person: Any) -> None:
+    _, whole = person("ann", roi=ROI)
+    (one,), flat = person("ann", 2, slice=3, foreground=[[40, 12, 3]])
+    assert not np.delete(one["mask"].numpy()[0], 3, axis=2).any()
+    assert not np.delete(flat, 3, axis=2).any()
+    (one,), _ = person("ann", roi=ROI, foreground=[[40, 12, 3], [12, 22, 4]], fixed=[2])
+    now = one["mask"].numpy()[0]
+    assert np.array_equal(now[:, :, 3], flat[:, :, 3])
+    assert np.array_equal(np.delete(now, 3, axis=2), np.delete(whole, 3, axis=2))
+    assert one["fixed"] == [2]
+
+
+def test_other_organs_can_be_locked(person: Any) -> None:
+    _, liver = person("ann", roi=ROI)
+    _, free = person("ann", label="kidney", roi=ROI)
+    assert ((free == 2) & (liver == 1)).any()
+    _, locked = person("ann", label="kidney", roi=ROI, go_on=False, lock_others=True)
+    assert np.array_equal(locked, np.where(liver == 1, 0, free))
+
+
+def test_a_mask_takes_few_bytes_and_comes_back() -> None:
+    mask = np.zeros((200, 190, 50), bool)
+    mask[20:90, 50:120, 7:30] = np.random.default_rng(0).random((70, 70, 23)) < 0.99
+    for one in (mask, np.zeros_like(mask), np.ones_like(mask)):
+        assert np.array_equal(Packed(one).mask(), one)
+    assert len(Packed(mask).bits) < 20_000
 
 
 def test_a_part_that_fails_is_not_taken_for_another(volumes: Any, tmp_path: Path) -> None:

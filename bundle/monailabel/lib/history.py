@@ -92,8 +92,9 @@ class History:
         """
         for answer in self._of(whose):
             own = frozenset(click for click in answer.clicks if k is None or click[2] == k)
-            more = own < clicks or (own == clicks and answer.box != box)
-            if answer.label == label and answer.box in (None, box) and more:
+            more = own < clicks or (own == clicks and box not in (None, answer.box))
+            same = box is None or answer.box in (None, box)
+            if answer.label == label and same and more:
                 return answer
         return None
 
