@@ -111,7 +111,10 @@ def test_who_has_left_is_not_computed_to_the_end(volumes: Any, tmp_path: Path) -
     asked: list[int] = []
     before = LEFT.set(lambda: len(asked) == 40 or bool(asked.append(0)))
     try:
-        with pytest.raises(Gone, match="has left, after"), volumes.model.turns.taken(VOLUME, "volume"):
+        with (
+            pytest.raises(Gone, match="has left, after"),
+            volumes.model.turns.taken(VOLUME, "volume"),
+        ):
             session.segment([{**BOX, "box": [4, 12, 0, 24, 32, 5]}], Propagation())
         with volumes.model.turns.taken(VOLUME, "another"), ThreadPoolExecutor(1) as pool:
             LEFT.set(lambda: True)

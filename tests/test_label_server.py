@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,74 @@ def test_upload_is_kept_and_answered(
     file, _ = client.infer("samparser", "", {"label": "liver", "roi": ROI}, file=str(path))
     assert nib.load(file).shape == SHAPE
     requests.delete(f"{server.url}/datastore/image", params={"id": "uploaded"}, timeout=30)
+
+
+def test_clicks_go_on_from_an_answer_or_a_segment_and_are_undone(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    def asked(**params: Any) -> np.ndarray:
+        more = {"label": "liver", "client_id": "ann", **params}
+        return mask_of(server, "samparser", "case_0", **more)
+
+    segment = save_volume(tmp_path / "segment.nii.gz", ct(0)[1])
+    client.save_label("case_0", str(segment), "draft", {})
+    liver = ct(0)[1] == 1
+    click = {"foreground": [[40, 30, 3]]}
+    first = asked(draft_tag="draft", **click)
+    assert np.array_equal(first[:, :, [0, 5]], liver[:, :, [0, 5]])
+    assert first[40, 30, 3] == 1
+    background = {"background": [[14, 22, 2]]}
+    second = asked(**click, **background)
+    assert second[14, 22, 2] == 0
+    assert np.array_equal(second[:, :, 5], first[:, :, 5])
+    assert np.array_equal(asked(undo=True), first)
+    sent, told = client.infer(
+        "samparser", "case_0", {"label": "liver", **click}, label_in=str(segment)
+    )
+    assert told["goes_on"] == ["liver"]
+    assert np.array_equal(np.asanyarray(nib.load(sent).dataobj), first)
+    requests.delete(f"{server.url}/datastore/label?id=case_0&tag=draft", timeout=30)
+
+
+def test_a_second_user_does_not_wait_and_who_leaves_is_not_computed(
+    server: Server, tmp_path: Path
+) -> None:
+    url = server.url
+    shape = (48, 40, 150)
+    content = save_volume(tmp_path / "x.nii.gz", ct(3, shape)[0]).read_bytes()
+    files = {"file": ("long.nii.gz", content)}
+    assert requests.put(f"{url}/datastore/", files=files, timeout=60).ok
+    whole = {"label": "liver", "roi": [*ROI[:4], 0, shape[2] - 1]}
+    post(server, "samparser_slice", "case_0", label="liver", roi=ONE_SLICE)
+    waited: dict[str, float] = {"click": 0.0, "info": 0.0}
+    with ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        answer = pool.submit(post, server, "samparser", "long", **whole)
+        while not answer.done():
+            for kind in waited:
+                sent = time.monotonic()
+                if kind == "info":
+                    assert requests.get(f"{url}/info/", timeout=30).ok
+                else:
+                    post(server, "samparser_slice", "case_0", label="liver", roi=ONE_SLICE)
+                waited[kind] = max(waited[kind], time.monotonic() - sent)
+        took = time.monotonic() - begun
+    assert answer.result().ok
+    print(f"volume {took:.2f} s, {waited}")
+    assert max(waited.values()) < took / 3
+    with pytest.raises(requests.Timeout):
+        requests.post(
+            f"{url}/infer/samparser?image=long",
+            data={"params": json.dumps(whole)},
+            timeout=min(0.2, took / 20),
+        )
+    for _ in range(100):
+        if "the client has left" in server.log.read_text():
+            break
+        time.sleep(0.1)
+    else:
+        raise TimeoutError("it is computed still")
+    assert requests.delete(f"{url}/datastore/image", params={"id": "long"}, timeout=30).ok
 
 
 MALFORMED = [

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ BUNDLE = next(
 )
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
+from lib.audit import told_of  # noqa: E402
 from lib.endpoints import SENT, replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
@@ -50,14 +52,15 @@ class SamParserApp(MONAILabelApp):
     '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
     are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
     and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
-    finds the patient in the name of an image.
+    finds the patient in the name of an image, ``--conf versions 20`` is how many models stay.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         overrides = {key: conf[key] for key in ("backbone", "checkpoint") if key in conf}
         if "labels" in conf:
             overrides["labels"] = labels_given(conf["labels"])
-        self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides)
+        versions = int(number(conf, "versions", 20, least=1))
+        self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides, versions)
         self.volumes = OpenVolumes(self.model, int(number(conf, "volumes", 3, least=1)))
         self.runs = Runs(self.model.bundle)
         self.unpacked = int(number(conf, "unpacked_gb", 4) * 1e9)
@@ -141,7 +144,7 @@ class SamParserApp(MONAILabelApp):
         off_the_loop(app)
         self.model.network(name := self.model.versions.resolve("latest"))
         log.info("answers come from tuned part %s", name)
-        Segmenter.warm_up()
+        threading.Thread(target=Segmenter.warm_up, daemon=True).start()  # nobody waits for it
         super().on_init_complete()
 
     def check_training(self, request: dict[str, Any]) -> None:
@@ -160,6 +163,7 @@ class SamParserApp(MONAILabelApp):
         Raises:
             InputError: it cannot be answered.
         """
+        told_of(request)
         request = _without_paths(request)
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()

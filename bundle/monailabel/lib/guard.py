@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lib.audit import Audit
 from lib.endpoints import GivenNames
 from lib.threads import Watched
 
@@ -31,6 +32,7 @@ def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
     """
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
     app.user_middleware = [
+        Middleware(Audit),
         Middleware(TrustedHostMiddleware, allowed_hosts=[*own_hosts(), *hosts], www_redirect=False),
         Middleware(OwnPages, origins=origins),
         Middleware(

@@ -33,10 +33,11 @@ class Versions:
 
     Args:
         bundle: its folder; the parts lie in ``models/tuned``. ``start`` is ``models/model.pt``.
+        most: parts that trainings have made and that stay; the oldest go. Others always stay.
     """
 
-    def __init__(self, bundle: Path) -> None:
-        self.folder = bundle / "models" / "tuned"
+    def __init__(self, bundle: Path, most: int = 20) -> None:
+        self.folder, self.most = bundle / "models" / "tuned", most
         self.index = self.folder / "versions.json"
 
     def history(self) -> list[dict[str, Any]]:
@@ -71,7 +72,12 @@ class Versions:
         if row["accepted"]:
             with replacing(self.path(row["name"])) as file:
                 shutil.copyfile(candidate, file)
-        write_json(self.index, [*self.history(), {**row, "time": time.strftime("%F %T")}])
+        history = [*self.history(), {**row, "time": time.strftime("%F %T")}]
+        write_json(self.index, history)
+        made = [path for one in history if (path := self.path(one["name"])).exists()]
+        for path in made[: -self.most]:
+            log.info("tuned part %s goes: %d newer ones are kept", path.stem, self.most)
+            path.unlink()
 
 
 class Model:
@@ -80,14 +86,17 @@ class Model:
     Args:
         bundle: folder with ``configs/inference.json`` and ``models/model.pt``.
         overrides: of the configuration's keys.
+        versions: how many tuned parts stay, see Versions.
+
+    Attributes:
         turns: by which the networks answer.
     """
 
     def __init__(
-        self, bundle: Path, overrides: dict[str, Any] | None = None, turns: Turns | None = None
+        self, bundle: Path, overrides: dict[str, Any] | None = None, versions: int = 20
     ) -> None:
         self.bundle, self.overrides = bundle, overrides or {}
-        self.versions, self.turns = Versions(bundle), turns or Turns()
+        self.versions, self.turns = Versions(bundle, versions), Turns()
         self.labels: dict[str, Any] = self.parser().get_parsed_content("labels")
         self._networks: OrderedDict[Any, SamNetwork] = OrderedDict()
         self._making = threading.RLock()

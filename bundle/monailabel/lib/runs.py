@@ -52,6 +52,11 @@ class Runs:
         """Tell whether a training runs."""
         return running(self.started().get("process")) is not None
 
+    def progress(self, epoch: int, of: int) -> None:
+        """Note how far the training of this process has come."""
+        if note := self.started():
+            write_json(self._note, {**note, "epoch": epoch, "total_epochs": of})
+
     def clear(self) -> None:
         """End a training whose server is gone, and remove what one that was killed has left."""
         note = self.started()

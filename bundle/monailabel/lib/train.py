@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
@@ -45,11 +46,19 @@ class Tuner(TrainTask):
         return {"max_epochs": 10, "name": "", "tuned": tuned, "names": bool(self.model.names())}
 
     def stats(self) -> dict[str, Any]:
-        """Return what the last training said, and all before it."""
+        """Return what the last training said, and all before it; how far one is that runs.
+
+        3D Slicer's bar shows ``epoch`` of ``total_epochs``, or nothing where ``total_time`` says
+        that all is done.
+        """
         history = self.model.versions.history()
         last = history[-1] if history else {}
         metric = {"best_metric": last["dsc_after"] / 100} if last else {}
-        return {**last, **metric, "history": history}
+        told = {**last, **metric, "history": history}
+        note = self.runs.started() if self.runs.busy() else None
+        if note is None:
+            return {**told, "total_time": last.get("seconds", 0) or "none yet"}
+        return {**told, "epoch": note.get("epoch", 0), "total_epochs": note.get("total_epochs", 1)}
 
     def check(self, request: dict[str, Any], datastore: Datastore) -> tuple[str, str, list[Any]]:
         """Return the name, the parent and the labels of a training, before it is started.
@@ -80,11 +89,13 @@ class Tuner(TrainTask):
             learned, left_out = (_counted(about[key]) for key in ("organs", "left_out"))
             log.info("%s: learning from %s; left out: %s", case, learned, left_out)
         names = bool(request.get("names") or self.model.names(parent))
+        begun = time.monotonic()
         with self.runs.begin() as work:
             split, by = training_items(items, self.model.labels, work / "labels", names)
             epochs = request.get("max_epochs", 10)
             before, after = self._train(parent, split, work, epochs, names)
-            return self._judge(name, parent, items, by, (before, after), work)
+            seconds = round(time.monotonic() - begun)
+            return self._judge(name, parent, items, by, (before, after), work, seconds)
 
     def _judge(
         self,
@@ -94,13 +105,14 @@ class Tuner(TrainTask):
         by: str,
         scores: tuple[float, float],
         work: Path,
+        seconds: int,
     ) -> dict[str, Any]:
         """Keep the training's tuned part if it is better, and say so."""
         before, after = scores
         row = {
             **{"name": name, "parent": parent, "labels": len(items), "validated_on": by},
             **{"dsc_before": round(before, 2), "dsc_after": round(after, 2)},
-            "accepted": after > before,
+            **{"accepted": after > before, "seconds": seconds},
         }
         self.model.versions.add(work / "models" / "tuned.safetensors", row)
         verdict = (
@@ -138,6 +150,11 @@ class Tuner(TrainTask):
         begun_with = self.model.network(parent).state_dict()
         # of a parent without names they begin as ever
         network.load_state_dict({**network.state_dict(), **begun_with})
+        trainer = flow.parser.get_parsed_content("train#trainer")
+        self.runs.progress(0, epochs)
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda engine: self.runs.progress(engine.state.epoch, epochs)
+        )
         flow.parser.get_parsed_content("validate#fill")
         validator = flow.parser.get_parsed_content("validate#evaluator")
         validator.run()  # also makes the parent the best so far
