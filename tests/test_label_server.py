@@ -222,7 +222,7 @@ def test_a_second_user_does_not_wait_and_who_leaves_is_not_computed(
     content = save_volume(tmp_path / "x.nii.gz", ct(3, shape)[0]).read_bytes()
     files = {"file": ("long.nii.gz", content)}
     assert requests.put(f"{url}/datastore/", files=files, timeout=60).ok
-    whole = {"label": "liver", "roi": [*ROI[:4], 0, shape[2] - 1]}
+    whole = {"label": "liver", "foreground": [[14, 22, k] for k in range(shape[2])]}
     post(server, "samparser_slice", "case_0", label="liver", roi=ONE_SLICE)
     waited: dict[str, float] = {"click": 0.0, "info": 0.0}
     with ThreadPoolExecutor(1) as pool:

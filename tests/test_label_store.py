@@ -16,6 +16,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from conftest import AFFINES, LABELS, ROOT, ct, save_volume
 
@@ -522,3 +523,38 @@ def test_options_that_cannot_be_read_are_told() -> None:
             labels_given(labels)
     with pytest.raises(InputError, match=r"--conf patient .* is no regular expression"):
         Tuner(None, None, "(")
+
+
+def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) -> None:
+    from lib.segmentations import segmentation
+    from series import save_series
+
+    save_series(tmp_path / "series", ct(0)[0])
+    path = save_volume(
+        tmp_path / "label.nii.gz", ct(0)[1] * 3, np.diag([-0.8, -0.8, 3.0, 1.0]) + _shifted()
+    )
+    info = [{"name": "bowel", "idx": 6}, {"name": "Milz", "idx": 3}, {"name": "x", "idx": 1}]
+    made = segmentation(LABELS, str(tmp_path / "series"), str(path), info)
+    found = pydicom.dcmread(made)
+    codes = {
+        one.SegmentLabel: one.SegmentedPropertyTypeCodeSequence[0].CodeValue
+        for one in found.SegmentSequence
+    }
+    assert codes == {"Milz": "78961009", "bowel": "113343008"}
+    numbers = {one.SegmentLabel: one.SegmentNumber for one in found.SegmentSequence}
+    frames = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for frame in found.PerFrameFunctionalGroupsSequence
+    ]
+    pixels = found.pixel_array
+    for name, value in (("Milz", 1), ("bowel", 2)):
+        own = pixels[[n == numbers[name] for n in frames]]
+        assert own.sum() == (ct(0)[1] == value).sum()
+    Path(made).unlink()
+
+
+def _shifted() -> np.ndarray:
+    """Return what brings a grid to the place of ``save_series``, in RAS."""
+    offset = np.zeros((4, 4))
+    offset[:2, 3] = -5.0, 7.0
+    return offset

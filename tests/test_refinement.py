@@ -72,7 +72,7 @@ def test_a_click_changes_what_is_wrong_about_it_on_its_slices_alone(
     knowing: VolumeSession,
 ) -> None:
     draft = LIVER.copy()
-    draft[14:, :, 1:4] = False  # where the click is
+    draft[15:, :, 1:4] = False  # where the click is
     draft[:8, :, 5] = False  # elsewhere
     found = refined(knowing, draft, **clicked([17, 22, 2])) > 0
     assert (found & ~draft)[:, :, 1:4].sum() >= 0.9 * (LIVER & ~draft)[:, :, 1:4].sum()

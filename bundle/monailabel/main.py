@@ -27,6 +27,7 @@ from lib.limits import check_picture, check_size, number  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
+from lib.segmentations import replace_segmentations  # noqa: E402
 from lib.series import CheckedSeries  # noqa: E402
 from lib.sessions import CheckedSessions  # noqa: E402
 from lib.stores import CheckedDatastore  # noqa: E402
@@ -128,7 +129,7 @@ class SamParserApp(MONAILabelApp):
         return CheckedSessions(path, expiry, self.unpacked) if load else None
 
     def _download_dcmqi_tools(self) -> None:
-        """Do without dcmqi: DICOM SEG is written by itk, and no server here has a network."""
+        """Do without dcmqi, see ``lib.segmentations``: no server here has a network."""
 
     def on_init_complete(self) -> None:
         """Make the server ready for its first request."""
@@ -139,6 +140,7 @@ class SamParserApp(MONAILabelApp):
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
         guard(app, hosts, self.uploaded)
         replace_endpoints(self.check_training, self.runs.stopped)
+        replace_segmentations(self.model.labels)
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         off_the_loop(app)

@@ -27,6 +27,8 @@ MARGIN = 0.03
 """By which the box of a mask is widened, as a share of its sides."""
 MOST = 12
 """Slices above and below a click's that it may change."""
+MOST_ADDED, MOST_TAKEN = 1.0, 0.5
+"""Of the pixels there are: an answer to a click that changes more is another organ's."""
 LEAST = 0.1
 """Of the pixels changed on a slice: where its neighbour has fewer to change, a change ends."""
 HALF = np.ones((3, 3))
@@ -131,36 +133,53 @@ class Draft:
     def correct(self, k: int, points: Tensor) -> np.ndarray:
         """Let clicks (Px3) change slice ``k``; return what has changed, HxW: 1 added, -1 taken.
 
-        The network is asked by the box of what is there and of the clicks, and the clicks, with
-        and without what is there as a mask. Of the answers the first that says what the clicks
-        say counts, and of it what is connected with a click that said otherwise.
+        The network is asked by the box of what is there and of the clicks, and the clicks. Of an
+        answer counts what is connected with a click that says otherwise than what is there; of
+        several answers the first that changes them all and not too much. Where there is none the
+        clicks are right about their own voxels alone.
         """
         before, places = self.pixels(k), pixels_of(points, self.session.view.size, self.side)
         columns, rows = places.T.numpy()
         kinds = points[:, 2].numpy() > 0
         wrong = before[rows, columns] != kinds
-        change = np.zeros(before.shape, np.int8)
         if not wrong.any():
-            return change
+            return np.zeros(before.shape, np.int8)
         box = self._box(before, points[points[:, 2] > 0, :2])
-        prompt, label = SlicePrompt(box, points), self.target.label
-        logits = self._logits(before)
-        asked = [self.session.ask(k, label, prompt, g) for g in (logits, None)]
-        mean = replace(
-            asked[0],
-            logits=(asked[0].logits + asked[1].logits) / 2,
-            iou=(asked[0].iou + asked[1].iou) / 2,
+        for now, iou in self._answers(k, SlicePrompt(box, points), before):
+            change = np.zeros(before.shape, np.int8)
+            for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
+                seeds = wrong & (kinds == kind)
+                numbered, _ = ndimage.label(other, HALF)
+                own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
+                change[np.isin(numbered, list(own))] = sign
+            if self._believed(change, before) and (change[rows[wrong], columns[wrong]] != 0).all():
+                self._change(k, change, iou)
+                return change
+        return np.zeros(before.shape, np.int8)
+
+    @staticmethod
+    def _believed(change: np.ndarray, before: np.ndarray) -> bool:
+        area, added, taken = (int(m.sum()) for m in (before, change > 0, change < 0))
+        return not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
+
+    def _answers(
+        self, k: int, prompt: SlicePrompt, given: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, float]]:
+        """Return what the network says to a prompt beside a mask, HxW, and its predicted IoU.
+
+        First the mean of its answers with the mask, which tend to say too much or to follow
+        something else, and without it, then that without, then that with it.
+        """
+        label, logits = self.target.label, self._logits(given)
+        with_mask, without = (self.session.ask(k, label, prompt, g) for g in (logits, None))
+        mean = Mask(
+            label,
+            (with_mask.logits + without.logits) / 2,
+            (with_mask.iou + without.iou) / 2,
         )
-        tried = [(m, self._over(m)) for m in (mean, *asked)]
-        right = [int((over[rows, columns] == kinds).sum()) for _, over in tried]
-        mask, now = tried[int(np.argmax(right))]
-        for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
-            seeds = wrong & (kinds == kind)
-            numbered, _ = ndimage.label(other, HALF)
-            own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
-            change[np.isin(numbered, list(own))] = sign
-        self._change(k, change, mask.iou)
-        return change
+        for mask in (mean, without, with_mask):
+            full = mask.over(self.session.view.size, self.side)
+            yield (full > 0).numpy(), mask.iou
 
     def follow(self, k: int, change: np.ndarray, step: int) -> None:
         """Change the slices beyond ``k`` where the same is wrong there, until nothing is."""
@@ -174,10 +193,7 @@ class Draft:
             wanted = (before | (change > 0)) & ~(change < 0)
             if not wanted.any():
                 return
-            box = self._box(wanted)
-            prompt, logits = SlicePrompt(box), self._logits(wanted)
-            asked = [self.session.ask(k, self.target.label, prompt, g) for g in (logits, None)]
-            now = self._over(replace(asked[0], logits=(asked[0].logits + asked[1].logits) / 2))
+            now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
             near = ndimage.binary_dilation(change != 0, HALF, iterations=self._reach())
             new = np.zeros_like(change)
             for sign, there in ((1, now & ~before), (-1, before & ~now)):
@@ -187,7 +203,7 @@ class Draft:
                     new[np.isin(numbered, list(own_parts))] = sign
             if (new != 0).sum() < LEAST * (change != 0).sum():
                 return
-            self._change(k, new, asked[0].iou)
+            self._change(k, new, iou)
             change = new
 
     def _change(self, k: int, change: np.ndarray, iou: float) -> None:
@@ -213,9 +229,6 @@ class Draft:
             return None
         given = torch.from_numpy(np.ascontiguousarray(pixels))
         return (2 * coverage([given], self.side, self.mask_side)[0] - 1) * SURE
-
-    def _over(self, mask: Mask) -> np.ndarray:
-        return (mask.over(self.session.view.size, self.side) > 0).numpy()
 
     def _reach(self) -> int:
         """Return how many pixels an organ's surface may move sideways from slice to slice."""
