@@ -73,6 +73,19 @@ def refined(
     return dict(draft.masks())
 
 
+def box_then_clicks(
+    session: "VolumeSession", k: int, label: str, box: Tensor, points: Tensor
+) -> Mask:
+    """Return the mask of a box on slice ``k``, changed by clicks (Px3) where they say otherwise."""
+    mask = session.ask(k, label, SlicePrompt(box))
+    if session.agrees(mask, points):
+        return mask
+    nothing = np.broadcast_to(np.False_, session.view.values.shape[1:])
+    draft = Draft(session, Target(label, draft=nothing))
+    draft.changed[k] = (mask.over(session.view.size, session.backbone.image_size) > 0).numpy()
+    return dict(draft.masks())[k] if draft.correct(k, points).any() else mask
+
+
 class Draft:
     """The pixels of one organ on the slices of a volume, as prompts change them.
 

@@ -14,7 +14,7 @@ from samparser_monai.geometry.frames import into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
-from samparser_monai.volumes.refinement import refined
+from samparser_monai.volumes.refinement import box_then_clicks, refined
 from samparser_monai.volumes.segmentation import Mask, Segmentation
 from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
@@ -179,6 +179,9 @@ class VolumeSession:
             for k, prompt in target.on_its_slices().items():
                 if prompt.points is None and prompt.box is not None:
                     boxes[k].append((target.label, prompt.box))
+                elif prompt.points is not None and prompt.box is not None:
+                    mask = box_then_clicks(self, k, target.label, prompt.box, prompt.points)
+                    found[k].append(mask)
                 else:
                     found[k].append(self.ask(k, target.label, prompt))
         for k, asked in sorted(boxes.items()):  # all organs of a slice in one pass of the decoder

@@ -96,7 +96,8 @@ class Segmenter(InferTask):
                 "tuned": tuned,
             }
         prompts = self.prompts(asked)
-        opened, rank = time.monotonic(), CLICK if self.dimension == 2 else VOLUME
+        few = self.dimension == 2 or all(refines(p) and "box" not in p for p in prompts)
+        opened, rank = time.monotonic(), CLICK if few else VOLUME
         rank = BATCH if "_image_id" in request else rank  # which MONAI Label's batches add
         engine = self.volumes.model.inferer
         with self.volumes.model.turns.taken(rank, f"{request.get('model')} on {Path(path).name}"):
