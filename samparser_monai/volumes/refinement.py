@@ -101,7 +101,7 @@ class Draft:
         self.changed: dict[int, np.ndarray] = {}  # slice -> HxW, bool
         self.ious: dict[int, float] = {}
         self.side = session.backbone.image_size
-        self.mask_side = 4 * session.network.prompt_encoder.image_embedding_size[0]
+        self.mask_side = session.backbone.mask_size
 
     def pixels(self, k: int) -> np.ndarray:
         """Return the organ on slice ``k`` as it is now, HxW, bool."""

@@ -1,11 +1,14 @@
 """Smart Edit: prompts in, a label volume out."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -22,7 +25,8 @@ from samparser_monai.volumes.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
 AUTO = "samparser_auto"
-EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha")
+NIFTI = (".nii.gz", ".nii")
+EXTENSIONS = (".nrrd", *NIFTI, ".mha")
 
 
 class Segmenter(InferTask):
@@ -132,13 +136,17 @@ class Segmenter(InferTask):
 
     @staticmethod
     def _written(answer: MetaTensor, request: Mapping[str, Any], extension: str) -> str:
+        if extension in NIFTI:  # MONAI's own takes three times as long
+            with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
+                nib.save(nib.Nifti1Image(answer.numpy()[0], np.asarray(answer.affine)), file.name)
+            return file.name
         data = {
             "pred": answer[0],
             "result_extension": extension,
             "result_dtype": "uint8",
             "result_compress": bool(request.get("result_compress", False)),
         }
-        return str(Writer(nibabel=True)(data)[0])
+        return str(Writer()(data)[0])
 
 
 class Finder(Segmenter):
