@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import LABELS, ROOT, ct, move, save_volume
+from monai.data import MetaTensor
 
 sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
 from lib.asked import Asked
@@ -189,6 +190,22 @@ def test_a_slice_goes_on_from_the_volume_and_the_volume_from_it(person: Any) -> 
     assert np.array_equal(now[:, :, 3], flat[:, :, 3])
     assert np.array_equal(np.delete(now, 3, axis=2), np.delete(whole, 3, axis=2))
     assert one["fixed"] == [2]
+
+
+def test_a_click_goes_on_from_what_was_found_by_name(
+    person: Any, volumes: Any, tmp_path: Path
+) -> None:
+    found = np.zeros((48, 40, 6), np.uint8)
+    found[10:18, 18:26, 1:5] = 1
+    path = str(tmp_path / "0.nii.gz")
+    session, _ = volumes.session(path, "start")
+    auto = Asked({"image": path, "client_id": "ann"}, session, volumes.history, 3)
+    volume = MetaTensor(torch.from_numpy(found[None]), affine=session.view.volume.affine)
+    auto.remembered(volume, [{"label": "liver"}, {"label": "kidney"}])
+    (one,), _ = person("ann", foreground=[[12, 20, 3]])
+    assert np.array_equal(one["mask"].numpy()[0], found)
+    prompts, _ = person("ann", label="kidney", foreground=[[30, 12, 3]])
+    assert "mask" not in prompts[0]  # it was found nowhere
 
 
 def test_other_organs_can_be_locked(person: Any) -> None:
