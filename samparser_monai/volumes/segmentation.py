@@ -16,6 +16,8 @@ from samparser_monai.volumes.view import View
 
 NOTHING = -32.0
 """The logit where no mask was asked for."""
+CERTAIN = 64.0
+"""The logit of what no prompt may change."""
 LEAST = 1.0
 """By how much a click's voxel is right, as a logit."""
 

@@ -1,7 +1,9 @@
 """A volume segmented slice by slice from few prompts, on exactly the source's grid."""
 
+import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from monai.data import MetaTensor
@@ -12,6 +14,7 @@ from samparser_monai.geometry.frames import into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
+from samparser_monai.volumes.refinement import box_then_clicks, refined
 from samparser_monai.volumes.segmentation import Mask, Segmentation
 from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
@@ -31,12 +34,12 @@ class Kept(OrderedDict[int, Tensor]):
 
     def of(self, k: int, compute: Callable[[int], Tensor]) -> Tensor:
         """Return what is kept of slice ``k``, computed where nothing is."""
-        if k not in self:
-            self[k] = compute(k)
-            if len(self) > self.most:
-                self.popitem(last=False)
+        found = self[k] if k in self else compute(k)  # meanwhile others may ask, of this slice too
+        self[k] = found
         self.move_to_end(k)
-        return self[k]
+        if len(self) > self.most:
+            self.popitem(last=False)
+        return found
 
 
 class VolumeSession:
@@ -75,10 +78,18 @@ class VolumeSession:
         self.targets = TargetReader(self.view, labels, backbone.image_size)
         self._kept_features, self._kept_embeddings = Kept(kept), Kept(kept)
 
-    def use(self, network: SamNetwork) -> None:
-        """Go on with another tuned network on the same frozen prefix; features stay."""
-        self.network = network
-        self._kept_embeddings.clear()
+    def beside(self, network: SamNetwork | None = None) -> Self:
+        """Return a session of its own on the same volume; what is kept of slices is common.
+
+        Args:
+            network: another tuned one on the same frozen prefix, whose embeddings are its own.
+        """
+        other = copy.copy(self)
+        other.targets = TargetReader(self.view, self.labels, self.backbone.image_size)
+        other.computed = 0
+        if network is not None:
+            other.network, other._kept_embeddings = network, Kept(self._kept_embeddings.most)
+        return other
 
     def features(self, k: int) -> Tensor:
         """Return the output of the frozen prefix for slice ``k``."""
@@ -157,6 +168,10 @@ class VolumeSession:
                 found[k].append(mask)
         targets = self.targets([p for p in prompts if not asks_by_name(p)], known)
         for target in targets:
+            if target.draft is not None:
+                for k, mask in refined(self, target, propagate).items():
+                    found[k].append(mask)
+                continue
             if propagate is not None and not target.complete:
                 for k, mask in propagate(self, target).items():
                     found[k].append(mask)
@@ -164,6 +179,9 @@ class VolumeSession:
             for k, prompt in target.on_its_slices().items():
                 if prompt.points is None and prompt.box is not None:
                     boxes[k].append((target.label, prompt.box))
+                elif prompt.points is not None and prompt.box is not None:
+                    mask = box_then_clicks(self, k, target.label, prompt.box, prompt.points)
+                    found[k].append(mask)
                 else:
                     found[k].append(self.ask(k, target.label, prompt))
         for k, asked in sorted(boxes.items()):  # all organs of a slice in one pass of the decoder
