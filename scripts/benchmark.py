@@ -1,6 +1,6 @@
 """Speeds, each a ratio measured side by side in one run on an otherwise idle machine.
 
-    python scripts/benchmark.py training|inference|encoder|scaling|swap
+    python scripts/benchmark.py training|inference|encoder|scaling|swap|start
         [--backbone NAME] [--json FILE]
 
 Weights are seeded, not published: a speed does not depend on their values. `encoder` takes the
@@ -17,13 +17,14 @@ import torch
 from benchmarks.encoder import encoder
 from benchmarks.inference import inference
 from benchmarks.scaling import scaling
+from benchmarks.start import start
 from benchmarks.swap import swap
 from benchmarks.timing import DEVICE
 from benchmarks.training import training
 
 from samparser_monai.files import read_json, write_json
 
-KINDS = {f.__name__: f for f in (training, inference, encoder, scaling, swap)}
+KINDS = {f.__name__: f for f in (training, inference, encoder, scaling, swap, start)}
 
 
 def main() -> None:

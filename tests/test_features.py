@@ -231,7 +231,6 @@ def test_damaged_entry_is_computed_again(
     broken[at] ^= 1
     path.write_bytes(broken)
     assert ["features" in batch for batch in loader] == [False, True, True, True]
-    path.write_bytes(broken)
     fill_features(loader, network, cache)
     assert path.read_bytes() == whole
 

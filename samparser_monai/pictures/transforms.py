@@ -30,9 +30,7 @@ class LoadPictured(Transform):
         self.bands, self.note_errors = bands, note_errors
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Read the picture, unless its features are known: then its size is enough."""
-        if "features" in data:
-            return {**data, "image": torch.zeros(1).expand(3, *data["size"])}
+        """Read the picture."""
         if not self.note_errors:
             return self._read(data)
         try:

@@ -39,10 +39,7 @@ class IntoFramed(Transform):
         image = convert_to_tensor(data["image"], track_meta=False)
         size = tuple(image.shape[-2:])
         item = {**data, "size": size}
-        if "features" in data:  # the network will not look at the picture
-            item["image"] = torch.empty(0)
-        else:
-            item["image"] = into_frame((image - self.mean) / self.std, self.image_size)
+        item["image"] = into_frame((image - self.mean) / self.std, self.image_size)
         if "boxes" in data:
             item["boxes"] = data["boxes"] * frame_scale(size, self.image_size)[0]
         if "label" in data:
@@ -99,27 +96,38 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
 class RandInstancesd(EpochSeeded, Transform):
     """Keep ``count`` instances of a picture at most, others in every epoch.
 
-    What a step of training holds in memory grows with them. It stands before the masks of
-    annotations are made, and behind the instances of a slice.
+    What a step of training holds in memory grows with them. Of ``annotations`` it stands before
+    their masks are made, of a slice's ``boxes`` behind them.
 
     Args:
         count: of the instances.
+        key: of what is counted; where the item does not have it, it stays as it is.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, key: str = "boxes") -> None:
         at_least(1, max_instances=count)
-        self.count = count
+        self.count, self.key = count, key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Choose among the ``annotations``, or among ``boxes`` and ``label``."""
-        count = len(data.get("boxes", data.get("annotations", ())))
+        """Choose among the ``annotations``, ``boxes`` and ``label`` of the item."""
+        item, count = dict(data), len(data.get(self.key, ()))
         if count <= self.count:
-            return dict(data)
+            return item
         random = np.random.default_rng(seed_of(self.seed, data))
         chosen = np.sort(random.choice(count, self.count, replace=False))
-        if "boxes" not in data:
-            return {**data, "annotations": [data["annotations"][n] for n in chosen]}
-        return {**data, "boxes": data["boxes"][chosen], "label": data["label"][chosen]}
+        if "annotations" in item:
+            item["annotations"] = [item["annotations"][n] for n in chosen]
+        return item | {key: item[key][chosen] for key in ("boxes", "label") if key in item}
+
+
+def draws(transform: Any) -> bool:
+    """Tell whether a transform is of every step, behind what is made of a picture once.
+
+    Which boxes are asked for, and how loose they are, changes neither the picture nor its masks.
+    """
+    return isinstance(transform, EpochSeeded | LoosenBoxesd) and not isinstance(
+        transform, RandAugmentd
+    )
 
 
 class RandAugmentd(EpochSeeded, Transform):
