@@ -81,7 +81,7 @@ class PreparedItems:
         if features is None:
             return None
         nothing = torch.empty(0)  # the network will not look at the picture
-        return {**item, **made, **others, "image": nothing, "features": features.float()}
+        return {**item, **made, **others, "image": nothing, "features": features}
 
 
 def _plain(value: Tensor | np.ndarray) -> Tensor:

@@ -12,7 +12,7 @@ from benchmarks.timing import once
 
 from samparser_monai.training.features import prefix_hash
 
-COUNTS = (50, 250)
+COUNTS = (25, 125)
 
 
 def start(name: str) -> dict[str, Any]:
