@@ -180,6 +180,25 @@ def test_published_weights_find_the_liver(name: str, tmp_path: Path) -> None:
     assert dice.compute() > 94
 
 
+def test_prompts_with_and_without_masks_share_a_pass() -> None:
+    network = build("tiny")
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(2, 32, 8, 8, generator=generator)
+    boxes = [torch.tensor([[10.0, 20, 60, 70]]).repeat(n, 1) for n in (3, 1)]
+    masks = [[torch.randn(1, 32, 32, generator=generator), None, None], [None]]
+    masks[0][2] = -masks[0][0]
+    with torch.no_grad():
+        found = network.decode(embeddings, boxes, masks=masks)
+        alone = [
+            network.decode(embeddings[n : n + 1], [box[None]], masks=None if m is None else [[m]])
+            for n in range(2)
+            for box, m in zip(boxes[n], masks[n], strict=True)
+        ]
+    for together, one_by_one in zip(found, zip(*alone, strict=True), strict=True):
+        assert_near(together, torch.cat(one_by_one))
+        assert not torch.equal(together[0], together[2])
+
+
 def test_names_and_shapes_are_stock_sams() -> None:
     with torch.device("meta"):
         stock, ours = sam_model_registry["vit_b"](), architecture("vit_b")
