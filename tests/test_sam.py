@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from closeness import assert_near
-from monai.transforms import Compose, RepeatChanneld
+from monai.transforms import Compose
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from segment_anything.modeling.common import LayerNorm2d
@@ -166,7 +166,6 @@ def test_published_weights_find_the_liver(name: str, tmp_path: Path) -> None:
         [
             LoadSliced(organs),
             Windowd("image", (-160, 240)),
-            RepeatChanneld("image", 3),
             Instancesd(),
             IntoFramed(side, backbone.mask_size, backbone.mean, backbone.std),
         ]

@@ -11,14 +11,14 @@ from monai.utils import convert_to_tensor
 
 from samparser_monai.errors import at_least
 from samparser_monai.geometry.boxes import loosen_boxes
-from samparser_monai.geometry.frames import coverage, frame_scale, into_frame
+from samparser_monai.geometry.frames import coverage, frame_scale, framed
 from samparser_monai.geometry.run_lengths import masks_of, remasked
 
 Item = dict[Hashable, Any]
 
 
 class IntoFramed(Transform):
-    """Bring ``image``, ``boxes`` and ``label`` into the model's square frame.
+    """Bring ``image`` (3xHxW, or grey 1xHxW), ``boxes`` and ``label`` into the model's square.
 
     Args:
         image_size: side of the model's square input, in pixels.
@@ -31,15 +31,14 @@ class IntoFramed(Transform):
         self, image_size: int, mask_size: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         self.image_size, self.mask_size = image_size, mask_size
-        self.mean = torch.tensor(mean).view(3, 1, 1)
-        self.std = torch.tensor(std).view(3, 1, 1)
+        self.mean, self.std = mean, std
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add ``size`` (H, W), the picture's own, to the item and move the rest."""
         image = convert_to_tensor(data["image"], track_meta=False)
         size = tuple(image.shape[-2:])
         item = {**data, "size": size}
-        item["image"] = into_frame((image - self.mean) / self.std, self.image_size)
+        item["image"] = framed(image, self.image_size, self.mean, self.std)
         if "boxes" in data:
             item["boxes"] = data["boxes"] * frame_scale(size, self.image_size)[0]
         if "label" in data:
@@ -157,6 +156,7 @@ class RandAugmentd(EpochSeeded, Transform):
         if not masks[:count].any():  # nothing is left to ask for
             return dict(data)
         kept = {**data, "truth": masks[0]} if "truth" in data else remasked(data, masks)
+        kept.pop("parts", None)  # of the truth as it was
         return {**kept, "image": item["image"]}
 
 
