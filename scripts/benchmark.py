@@ -1,6 +1,6 @@
 """Speeds, each a ratio measured side by side in one run on an otherwise idle machine.
 
-    python scripts/benchmark.py training|inference|encoder|scaling|swap|start
+    python scripts/benchmark.py training|inference|encoder|scaling|swap|start|volume|filling
         [--backbone NAME] [--json FILE]
 
 Weights are seeded, not published: a speed does not depend on their values. `encoder` takes the
@@ -15,16 +15,20 @@ from pathlib import Path
 
 import torch
 from benchmarks.encoder import encoder
+from benchmarks.filling import filling
 from benchmarks.inference import inference
 from benchmarks.scaling import scaling
 from benchmarks.start import start
 from benchmarks.swap import swap
 from benchmarks.timing import DEVICE
 from benchmarks.training import training
+from benchmarks.volume import volume
 
 from samparser_monai.files import read_json, write_json
 
-KINDS = {f.__name__: f for f in (training, inference, encoder, scaling, swap, start)}
+KINDS = {
+    f.__name__: f for f in (training, inference, encoder, scaling, swap, start, volume, filling)
+}
 
 
 def main() -> None:

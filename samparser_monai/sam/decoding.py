@@ -120,4 +120,4 @@ def _each(pictures: Tensor, which: Sequence[int] | None) -> Tensor:
         return pictures
     if len(pictures) == 1:
         return pictures.expand(len(which), -1, -1)
-    return pictures[torch.tensor(which, device=pictures.device)]
+    return pictures[torch.tensor(which).to(pictures.device)]

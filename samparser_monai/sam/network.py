@@ -49,6 +49,7 @@ class SamNetwork(nn.Module):
         self.backbone = ""
         self.base_sha256 = ""
         self.named_prompts: NamedPrompts | None = None  # see with_names
+        self.engine: Callable[[SamNetwork, Tensor], Tensor] | None = None  # see with_engine
 
     def train(self, mode: bool = True) -> Self:
         """Switch the mode, but for the encoder: its batch statistics are part of SAM's weights."""
@@ -93,6 +94,8 @@ class SamNetwork(nn.Module):
         if self.split is None:
             return image
         with torch.no_grad():
+            if self.engine is not None and image.device.type == "cpu":
+                return self.engine(self, image)
             return self.split.prefix(self.image_encoder, image)
 
     def embed(self, features: Tensor) -> Tensor:
@@ -139,10 +142,10 @@ class SamNetwork(nn.Module):
             sparse, _ = self.named_prompts(torch.cat([*names]), sparse, dense, boxes is not None)
         pictures = embedding + dense[:1]
         flat = [mask for of_image in masks or () for mask in of_image]
-        if masked := [n for n, mask in enumerate(flat) if mask is not None]:
-            given_masks = torch.stack([flat[n] for n in masked]).to(embedding)
-            dense = dense_of(self.prompt_encoder, given_masks)
-            pictures = torch.cat([pictures, embedding[[which[n] for n in masked]] + dense])
+        if masked := {n: mask for n, mask in enumerate(flat) if mask is not None}:
+            dense = dense_of(self.prompt_encoder, torch.stack([*masked.values()]).to(embedding))
+            own = torch.stack([embedding[which[n]] for n in masked])
+            pictures = torch.cat([pictures, own + dense])
             for place, n in enumerate(masked, start=len(embedding)):
                 which[n] = place
         return masks_of(
