@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +28,7 @@ from tqdm import tqdm
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import is_full
 from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.engines import prefix_hash
 
 if TYPE_CHECKING:
     from samparser_monai.training.prepared import PreparedItems
@@ -158,11 +159,11 @@ class FeatureCache:
         share = range(rank, len(dataset), world)
         keys: dict[int, str | None] = {}
         if prepared is not None:
-            keys = {n: key for n in share if (key := prepared.key(dataset.data[n]))}
+            keys = {n: key for n in share if (key := prepared.key(n))}
         room = self.limit // world - sum(self.use(self.path(key)) for key in keys.values() if key)
         stored = self._evict(self.limit)
         size = 0  # of an entry, known after the first
-        pictures = DataLoader(
+        pictures: DataLoader = DataLoader(
             _Keyed(dataset, self, prefix, prepared),
             batch_size,
             sampler=[n for n in share if n not in keys],
@@ -216,19 +217,6 @@ class FeatureCache:
         return total
 
 
-def prefix_hash(network: SamNetwork) -> str:
-    """Return a hash of the cut and of all the numbers that it reads and that are not tuned."""
-    assert network.split is not None
-    digest = hashlib.sha256(network.split.name.encode())
-    tuned = {id(p) for p in network.image_encoder.parameters() if p.requires_grad}
-    state: Mapping[str, Tensor] = network.image_encoder.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        if id(tensor) not in tuned and name.startswith(network.split.reads):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
 class _Keyed(Dataset):
     """The places, keys and pixels of a dataset's items; no pixels where features are cached."""
 
@@ -246,7 +234,7 @@ class _Keyed(Dataset):
         pixels = torch.as_tensor(item["image"])
         key = self.cache.key(pixels, self.prefix)
         if self.prepared is not None:
-            self.prepared.write(self.dataset.data[n], item, key)
+            self.prepared.write(n, item, key)
         return n, key, pixels if self.cache.read(key) is None else None
 
 

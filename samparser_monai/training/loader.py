@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, DistributedSampler, Subset
 from samparser_monai.errors import InputError, at_least, root_cause
 from samparser_monai.files import sockets_fit
 from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.engines import prefix_hash
 from samparser_monai.training.collate import collate
-from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.prepared import PreparedItems
 from samparser_monai.training.transforms import draws
 
@@ -90,7 +91,8 @@ def fill_features(
     pictures = loader.dataset
     assert isinstance(pictures, _PromptedDataset)
     steady = Dataset(pictures.data, pictures.transform.steady)
-    prepared = PreparedItems(cache, prefix_hash(network), pictures.transform.split()[0])
+    once, _ = pictures.transform.split()
+    prepared = PreparedItems(cache, prefix_hash(network), once, pictures.data)
     cache.fill(steady, network, batch_size, loader.num_workers, prepared)
     pictures.prepared = prepared
 
@@ -162,12 +164,11 @@ class _PromptedDataset(Dataset):
     prepared: PreparedItems | None = None
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
-        items = [self.data[index] for index in indices]
         if self.prepared is not None:
-            found = [self.prepared.read(item) for item in items]
+            found = [self.prepared.read(index) for index in indices]
             if None not in found:
                 return [self.transform.drawn(item) for item in found]
-        return [self.transform(dict(item)) for item in items]
+        return [self.transform(dict(self.data[index])) for index in indices]
 
 
 class _ViewSampler(DistributedSampler):

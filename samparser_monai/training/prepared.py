@@ -2,9 +2,11 @@
 
 import json
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -29,19 +31,29 @@ class PreparedItems:
         cache: of the features.
         prefix: hash of the frozen prefix.
         transforms: that draw nothing.
+        items: before them. With several processes each names its share of them, for they may lie
+            elsewhere on another machine.
     """
 
-    def __init__(self, cache: FeatureCache, prefix: str, transforms: Any) -> None:
-        self.cache = cache
-        self.about = fingerprint(prefix, cache.precision, cache.dtype, transforms)
+    def __init__(
+        self, cache: FeatureCache, prefix: str, transforms: Any, items: Sequence[Item]
+    ) -> None:
+        self.cache, self.items = cache, items
+        about = fingerprint(prefix, cache.precision, cache.dtype, transforms)
+        rank, world = idist.get_rank(), idist.get_world_size()
+        own = [fingerprint(about, item, states_of(item)) for item in items[rank::world]]
+        shares: list[Any] = [own] * world
+        if world > 1:
+            torch.distributed.all_gather_object(shares, own)
+        self.names = [shares[n % world][n // world] for n in range(len(items))]
 
-    def name(self, item: Mapping[Hashable, Any]) -> str:
-        """Return the name of an item's entry."""
-        return fingerprint(self.about, item, states_of(item))
+    def path(self, n: int) -> Path:
+        """Return the file of an item's entry."""
+        return self.cache.path(self.names[n], ".item")
 
-    def key(self, item: Mapping[Hashable, Any]) -> str | None:
+    def key(self, n: int) -> str | None:
         """Return the key of an item's features; None where either is not there."""
-        path = self.cache.path(self.name(item), ".item")
+        path = self.path(n)
         try:
             with path.open("rb") as file:
                 key = file.read(KEY).decode()
@@ -50,8 +62,9 @@ class PreparedItems:
             return None
         return key if self.cache.path(key).exists() else None
 
-    def write(self, item: Mapping[Hashable, Any], made: Mapping[Hashable, Any], key: str) -> None:
+    def write(self, n: int, made: Mapping[Hashable, Any], key: str) -> None:
         """Keep what the transforms have made of an item, but for its picture."""
+        item = self.items[n]
         new = {
             str(name): value
             for name, value in made.items()
@@ -62,12 +75,12 @@ class PreparedItems:
         text = json.dumps(others, default=bytes.decode).encode()  # the counts of run lengths
         about = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         packed = zlib.compress(save({**arrays, "": about}), level=1)  # masks are nearly empty
-        with self.cache.entry(self.cache.path(self.name(item), ".item")) as path:
+        with self.cache.entry(self.path(n)) as path:
             path.write_bytes(key.encode() + packed)
 
-    def read(self, item: Mapping[Hashable, Any]) -> Item | None:
+    def read(self, n: int) -> Item | None:
         """Return an item with its ``features``; None where an entry is gone or damaged."""
-        path = self.cache.path(self.name(item), ".item")
+        path = self.path(n)
         try:
             stored = path.read_bytes()
             made: dict[str, Any] = load(zlib.decompress(stored[KEY:]))
@@ -81,7 +94,7 @@ class PreparedItems:
         if features is None:
             return None
         nothing = torch.empty(0)  # the network will not look at the picture
-        return {**item, **made, **others, "image": nothing, "features": features}
+        return {**self.items[n], **made, **others, "image": nothing, "features": features}
 
 
 def _plain(value: Tensor | np.ndarray) -> Tensor:
