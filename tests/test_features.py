@@ -23,7 +23,8 @@ from samparser_monai.methods import (
     svft,
 )
 from samparser_monai.sam import SamNetwork, build
-from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.loader import FeatureLoader, fill_features
 
 

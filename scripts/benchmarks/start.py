@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.slices import shipped, without_trunk, write_ct
 from benchmarks.timing import once
 
-from samparser_monai.training.features import prefix_hash
+from samparser_monai.sam.engines import prefix_hash
 
 COUNTS = (25, 125)
 
