@@ -11,6 +11,7 @@ file has of the others stays.
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from samparser_monai.fetch import cache_dir
 from samparser_monai.files import keep_apart
 from samparser_monai.harness import read_runs, write_run
 from samparser_monai.sam import SamNetwork, backbone_named, build
-from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.resuming import differences
 from samparser_monai.tuned.part import open_tuned
 from samparser_monai.volumes.cases import list_volumes
@@ -47,16 +49,16 @@ Prompts = list[dict[str, Any]]
 class Session(VolumeSession):
     """A session whose features stay on disk: trying a rule costs passes of the decoder only."""
 
-    def features(self, k: int) -> torch.Tensor:
-        """Return features that are not kept in memory."""
-        return self._features(k)
-
-    def _features(self, k: int) -> torch.Tensor:
-        key = self.cache.key(self.view.picture(k).contiguous(), self.prefix)
-        found = self.cache.read(key)
-        if found is None:
-            self.cache.write(key, found := super()._features(k)[0])
-        return found[None].float()
+    def computed_features(self, slices: Sequence[int]) -> torch.Tensor:
+        """Return features from the disk, or the network's."""
+        found = []
+        for k in slices:
+            key = self.cache.key(self.view.picture(k).contiguous(), self.prefix)
+            features = self.cache.read(key)
+            if features is None:
+                self.cache.write(key, features := super().computed_features([k])[0])
+            found.append(features.float())
+        return torch.stack(found)
 
 
 def parts_of(label: MetaTensor) -> list[tuple[str, np.ndarray]]:
@@ -127,7 +129,7 @@ def measure(
         Orientation("LPS", labels=None)(read_volume(item[key])) for key in ("image", "truth")
     )
     volume = Windowd("image", WINDOW)({"image": image})["image"]
-    session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
+    session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial")
     session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)

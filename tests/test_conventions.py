@@ -240,7 +240,7 @@ def test_picture_that_cannot_be_read_stops_no_other(tmp_path: Path, overrides: d
 
 def test_instances_are_drawn_before_their_masks_are_made() -> None:
     annotations = [{"label": "a", "rle": rle_of(BIG == 1)} for _ in range(9)]
-    chosen = RandInstancesd(4)({"case": "a", "annotations": annotations})
+    chosen = RandInstancesd(4, "annotations")({"case": "a", "annotations": annotations})
     assert len(chosen["annotations"]) == 4
     masks = Masks([a["rle"] for a in annotations])
     whole = torch.from_numpy(coco.decode(masks.rles)).permute(2, 0, 1)

@@ -11,7 +11,11 @@ from samparser_monai.errors import InputError, unknown
 
 def benchmark(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="training, inference, encoder, scaling or swap")
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="training, inference, encoder, scaling, swap, start, volume or filling",
+        ),
     ],
     backbone: Annotated[str, typer.Option()] = "vit_b",
     file: Annotated[

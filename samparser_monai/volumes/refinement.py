@@ -73,16 +73,14 @@ def refined(
     return dict(draft.masks())
 
 
-def box_then_clicks(
-    session: "VolumeSession", k: int, label: str, box: Tensor, points: Tensor
-) -> Mask:
-    """Return the mask of a box on slice ``k``, changed by clicks (Px3) where they say otherwise."""
-    mask = session.ask(k, label, SlicePrompt(box))
+def after_clicks(session: "VolumeSession", k: int, mask: Mask, points: Tensor) -> Mask:
+    """Return a mask on slice ``k``, changed by clicks (Px3) where they say otherwise."""
     if session.agrees(mask, points):
         return mask
     nothing = np.broadcast_to(np.False_, session.view.values.shape[1:])
-    draft = Draft(session, Target(label, draft=nothing))
-    draft.changed[k] = (mask.over(session.view.size, session.backbone.image_size) > 0).numpy()
+    draft = Draft(session, Target(mask.label, draft=nothing))
+    full = mask.over(session.view.size, session.backbone.image_size)
+    draft.changed[k] = (full > 0).cpu().numpy()
     return dict(draft.masks())[k] if draft.correct(k, points).any() else mask
 
 
@@ -129,7 +127,7 @@ class Draft:
         if target.span is not None:
             alone = replace(target, draft=None, prompts={})
             if propagate is not None:
-                found = propagate(self.session, alone)
+                found = self.session.run(propagate(self.session, alone))
             else:
                 asked = alone.on_its_slices().items()
                 found = {k: self.session.ask(k, target.label, one) for k, one in asked}
@@ -141,7 +139,7 @@ class Draft:
         for k, mask in found.items():
             if k not in target.fixed:
                 full = mask.over(self.session.view.size, self.side)
-                self.changed[k], self.ious[k] = (full > 0).numpy(), mask.iou
+                self.changed[k], self.ious[k] = (full > 0).cpu().numpy(), mask.iou
 
     def correct(self, k: int, points: Tensor) -> np.ndarray:
         """Let clicks (Px3) change slice ``k``; return what has changed, HxW: 1 added, -1 taken.
@@ -192,7 +190,7 @@ class Draft:
         )
         for mask in (mean, without, with_mask):
             full = mask.over(self.session.view.size, self.side)
-            yield (full > 0).numpy(), mask.iou
+            yield (full > 0).cpu().numpy(), mask.iou
 
     def follow(self, k: int, change: np.ndarray, step: int) -> None:
         """Change the slices beyond ``k`` where the same is wrong there, until nothing is."""

@@ -18,7 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from samparser_monai.errors import InputError, at_least, writable
 from samparser_monai.files import files_below
-from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.components import numbered_parts
 from samparser_monai.volumes.label_volumes import read_pair
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.reading import check_hounsfield
@@ -126,9 +126,10 @@ def _slices_of(
 def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
     """Cut one labelled volume into compressed slices, once, and return the folder they are in.
 
-    A slice file holds ``image`` (HxW, the file's own numbers) and ``label`` (HxW, the organ's
-    place in ``labels``, from 1); the rows run to the back and the columns to the patient's left,
-    as a radiologist sees it. Slices without any organ are left out, unless the item has
+    A slice file holds ``image`` (HxW, the file's own numbers), ``label`` (HxW, the organ's place in
+    ``labels``, from 1) and ``parts`` (HxW, the numbers of its components); the rows run to the back
+    and the columns to the patient's left, as a radiologist sees it. Slices without any organ are
+    left out, unless the item has
     ``every_slice``.
     """
     target = folder / _key(item, labels)
@@ -151,11 +152,12 @@ def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
     try:
         for k in np.flatnonzero(organs.any((0, 1)) | bool(item.get("every_slice"))):
             picture, truth = image[:, :, k].T, organs[:, :, k].T
-            values, masks = instances_of(truth, min_area=1)
+            values, parts = numbered_parts(truth)
+            areas = np.bincount(parts.ravel(), minlength=len(values) + 1)[1:].tolist()
             index["areas"][str(k)] = [
-                (names[v - 1], int(m.sum())) for v, m in zip(values, masks, strict=True)
+                (names[v - 1], area) for v, area in zip(values, areas, strict=True)
             ]
-            np.savez_compressed(temporary / f"{k}.npz", image=picture, label=truth)
+            np.savez_compressed(temporary / f"{k}.npz", image=picture, label=truth, parts=parts)
         (temporary / "index.json").write_text(json.dumps(index))
         os.replace(temporary, target)
     except OSError:

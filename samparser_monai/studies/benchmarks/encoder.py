@@ -1,14 +1,17 @@
 """The image encoder in its variants."""
 
 import copy
+import tempfile
 from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.sam import architecture, backbone_named, build
+from samparser_monai.sam.engines import with_engine
 from samparser_monai.sam.fused import FUSED
 from samparser_monai.studies.benchmarks.timing import DEVICE, seconds
 from samparser_monai.training.transforms import IntoFramed
@@ -40,6 +43,12 @@ def encoder(name: str) -> dict[str, Any]:
         "fused": (plain, torch.float32),
         "bfloat16": (plain, torch.bfloat16),
     }
+    graphs = tempfile.TemporaryDirectory()
+    if DEVICE.type == "cpu":
+        other = with_engine(
+            methods.decoder_only(copy.deepcopy(network)), "onnxruntime", graphs.name
+        )
+        variants["ONNX Runtime"] = (other.features, torch.float32)
     if DEVICE.type == "cuda":
         variants["bfloat16, compiled"] = (torch.compile(plain), torch.bfloat16)
     rows = []
