@@ -72,6 +72,7 @@ def together(url: str, roi: list[int]) -> dict[str, Any]:
                 begun = time.monotonic()
                 requests.get(f"{url}/{page}/").raise_for_status()
                 waited[page].append(time.monotonic() - begun)
+            time.sleep(1)  # people look before they click again
     return {
         "volume_s": round(whole.result()[0], 1),
         "clicks": len(waited["click"]),

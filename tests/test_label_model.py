@@ -106,6 +106,31 @@ def test_a_click_is_answered_between_the_slices_of_a_volume(volumes: Any, tmp_pa
     assert order.count("volume") > 3  # it went on
 
 
+def test_a_volume_goes_on_under_a_rain_of_clicks(volumes: Any) -> None:
+    turns, answered, raining = volumes.model.turns, [0, 0], threading.Event()
+
+    def clicking() -> None:
+        while not raining.is_set():
+            with turns.taken(CLICK, "click"):
+                answered[0] += 1
+                time.sleep(0.02)
+
+    clicks = [threading.Thread(target=clicking) for _ in range(2)]  # one waits always
+    for one in clicks:
+        one.start()
+    with turns.taken(VOLUME, "volume"):
+        begun = time.monotonic()
+        while time.monotonic() - begun < 0.5:
+            answered[1] += 1
+            time.sleep(0.02)
+            turns.next()
+    raining.set()
+    for one in clicks:
+        one.join()
+    assert answered[0] > 10
+    assert answered[1] > 5
+
+
 def test_who_has_left_is_not_computed_to_the_end(volumes: Any, tmp_path: Path) -> None:
     path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
     session, _ = volumes.session(path, "start")
@@ -206,6 +231,19 @@ def test_a_click_goes_on_from_what_was_found_by_name(
     assert np.array_equal(one["mask"].numpy()[0], found)
     prompts, _ = person("ann", label="kidney", foreground=[[30, 12, 3]])
     assert "mask" not in prompts[0]  # it was found nowhere
+
+
+def test_a_segment_that_is_sent_is_where_a_click_goes_on_from(person: Any, tmp_path: Path) -> None:
+    drawn = ct(0)[1] == 2
+    for value in (1, 2):  # 3D Slicer numbers one segment as 1
+        path = save_volume(tmp_path / f"{value}.nii.gz", (drawn * value).astype(np.uint8))
+        asked = {"label": "kidney", "foreground": [[30, 12, 3]], "draft": str(path)}
+        (one,), found = person(None, **asked)
+        assert np.array_equal(one["mask"].numpy()[0] == 2, drawn)
+        assert np.array_equal(found == 2, drawn)
+    other = save_volume(tmp_path / "other.nii.gz", np.where(drawn, 3, ct(0)[1]).astype(np.uint8))
+    with pytest.raises(InputError, match=r"does not show 'kidney': its values are \[1, 3\]"):
+        person(None, label="kidney", foreground=[[30, 12, 3]], draft=str(other))
 
 
 def test_other_organs_can_be_locked(person: Any) -> None:

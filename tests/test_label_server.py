@@ -564,7 +564,9 @@ def test_only_a_better_model_takes_over(
     from lib.runs import Runs
 
     class Known(train.Tuner):
-        def _train(self, parent: str, split: dict, work: Path, epochs: int) -> tuple[float, float]:
+        def _train(
+            self, parent: str, split: dict, work: Path, epochs: int, names: bool
+        ) -> tuple[float, float]:
             (work / "models").mkdir()
             (work / "models" / "tuned.safetensors").write_bytes(b"")
             return 90.0, after
@@ -572,7 +574,7 @@ def test_only_a_better_model_takes_over(
     path = save_volume(tmp_path / "label.nii.gz", ct(0)[1])
     items = [{"case": c, "patient": c, "image": "", "label": str(path), "info": {}} for c in "ab"]
     monkeypatch.setattr(train, "labelled", lambda datastore, pattern: items)
-    monkeypatch.setattr(train, "check_labels", lambda *given: None)
+    monkeypatch.setattr(train, "check_labels", lambda *given: {})
     model = Model(bundle)
     row = Known(model, Runs(bundle))({"name": "new"}, None)
     assert row["accepted"] == (answers == "new")

@@ -29,9 +29,11 @@ MOST = 12
 """Slices above and below a click's that it may change."""
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
+SLOPE = 2.0
+"""How far a surface may move sideways from slice to slice, in slice distances."""
 LEAST = 0.1
 """Of the pixels changed on a slice: where its neighbour has fewer to change, a change ends."""
-HALF = np.ones((3, 3))
+NEIGHBOURS = np.ones((3, 3))  # of a pixel, 8
 
 
 @dataclass
@@ -160,7 +162,7 @@ class Draft:
             change = np.zeros(before.shape, np.int8)
             for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
                 seeds = wrong & (kinds == kind)
-                numbered, _ = ndimage.label(other, HALF)
+                numbered, _ = ndimage.label(other, NEIGHBOURS)
                 own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
                 change[np.isin(numbered, list(own))] = sign
             if self._believed(change, before) and (change[rows[wrong], columns[wrong]] != 0).all():
@@ -205,11 +207,11 @@ class Draft:
             if not wanted.any():
                 return
             now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
-            near = ndimage.binary_dilation(change != 0, HALF, iterations=self._reach())
+            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=self._reach())
             new = np.zeros_like(change)
             for sign, there in ((1, now & ~before), (-1, before & ~now)):
                 if (change == sign).any():
-                    numbered, _ = ndimage.label(there & near, HALF)
+                    numbered, _ = ndimage.label(there & near, NEIGHBOURS)
                     own_parts = set(np.unique(numbered[change == sign])) - {0}
                     new[np.isin(numbered, list(own_parts))] = sign
             if (new != 0).sum() < LEAST * (change != 0).sum():
@@ -226,13 +228,12 @@ class Draft:
         """Return the box, XYXY in the model's square, about pixels (HxW) and points (Px2)."""
         if not pixels.any():
             return None  # a click alone shows what there is
-        low, high = (torch.from_numpy(boxes_of(pixels[None])[0]) * self._scale()).split(2)
+        low, high = (
+            torch.from_numpy(boxes_of(pixels[None])[0]) * self.session.targets.scale
+        ).split(2)
         margin, shown = (high - low) * MARGIN, low.new_empty(0, 2) if points is None else points
         low, high = (torch.cat([corner[None], shown]) for corner in (low - margin, high + margin))
         return torch.cat([low.amin(0), high.amax(0)])
-
-    def _scale(self) -> Tensor:
-        return self.session.targets.scale
 
     def _logits(self, pixels: np.ndarray) -> Tensor | None:
         """Return a mask prompt (hxw) of pixels; None of nothing."""
@@ -244,4 +245,4 @@ class Draft:
     def _reach(self) -> int:
         """Return how many pixels an organ's surface may move sideways from slice to slice."""
         x, y, step = self.session.view.spacing
-        return max(1, round(2.0 * step / max(x, y)))
+        return max(1, round(SLOPE * step / max(x, y)))

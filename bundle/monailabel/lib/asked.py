@@ -69,13 +69,28 @@ class Asked:
     ) -> tuple[np.ndarray | None, Box | None]:
         """Return what there is of an organ, and the box that made it."""
         if self.request.get("draft"):
-            session = self.session
-            read = read_labels_like(session.view.volume, self.request["draft"], session.labels)
-            return np.isin(read.numpy()[0], session.labels[label]), None
+            return self._given(label), None
         if self.whose is None or not self.request.get("go_on", True):
             return None, None
         base = self.history.base(self.whose, label, box, clicks, k)
         return (None, None) if base is None else (base.voxels.mask(), base.box)
+
+    def _given(self, label: str) -> np.ndarray:
+        """Return an organ in the label volume that came with the request.
+
+        Raises:
+            InputError: it does not show the organ; one of a single value is taken to show it.
+        """
+        session = self.session
+        read = read_labels_like(session.view.volume, self.request["draft"], session.labels)
+        values, shown = read.numpy()[0], sorted(set(np.unique(read.numpy())) - {0})
+        own = set(session.labels[label]) & set(shown) or (set(shown) if len(shown) == 1 else ())
+        if not own:
+            raise InputError(
+                f"the label volume does not show {label!r}: its values are {[*map(int, shown)]}, "
+                f"and {label!r} has {session.labels[label]}"
+            )
+        return np.isin(values, list(own))
 
     def remembered(self, answer: MetaTensor, prompts: Sequence[Mapping[str, Any]]) -> MetaTensor:
         """Note an answer to prompts, and return it without what is another organ's."""

@@ -10,6 +10,7 @@ from typing import Any
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from monailabel.config import settings
 from monailabel.endpoints import (
     activelearning,
     batch_infer,
@@ -50,7 +51,7 @@ def off_the_loop(app: FastAPI) -> None:
                     methods=list(route.methods),
                     include_in_schema=False,  # MONAI Label's own is
                 )
-    app.include_router(router)
+    app.include_router(router, prefix=settings.MONAI_LABEL_API_STR)
     app.router.routes.insert(0, app.router.routes.pop())
 
 

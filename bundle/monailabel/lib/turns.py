@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 CLICK, VOLUME, BATCH = range(3)
 """Who goes first, where several wait."""
 TOLD = 5.0  # seconds between two lines of the log about one request
+PATIENCE, SHARE = 2.0, 0.6  # seconds that a volume waits for clicks, and then computes before them
 LEFT: ContextVar[Callable[[], bool]] = ContextVar("left", default=lambda: False)
 """Tells whether the client that the current request came from has gone."""
 
@@ -73,24 +74,33 @@ class Turns:
         if (now := time.monotonic()) - self._own.told > TOLD:
             self._own.told = now
             log.info("%s: the network has answered %d times", self._own.what, self._own.answers)
-        if self._waiting and self._waiting[0][0] <= rank:
+        if now >= self._own.until and self._waiting and self._waiting[0][0] <= rank:
             self._give()
             self._wait(rank, leaving=False)
 
     def _wait(self, rank: int, leaving: bool = True) -> None:
-        left = LEFT.get()
+        left, begun = LEFT.get(), time.monotonic()
         with self._changed:
             ticket = rank, next(self._numbers)
             heapq.heappush(self._waiting, ticket)
             while self._taken or self._waiting[0] != ticket:
                 self._changed.wait(0.5)
                 if leaving and left():
-                    self._waiting.remove(ticket)
-                    heapq.heapify(self._waiting)
-                    self._changed.notify_all()
+                    self._withdraw(ticket)
                     raise Gone("the client has left before its turn")
+                if ticket[0] != CLICK and time.monotonic() - begun > PATIENCE:
+                    self._withdraw(ticket)
+                    ticket = CLICK, ticket[1]
+                    heapq.heappush(self._waiting, ticket)
             heapq.heappop(self._waiting)
             self._taken = True
+        patient = rank != CLICK and ticket[0] == CLICK
+        self._own.until = time.monotonic() + SHARE if patient else 0.0
+
+    def _withdraw(self, ticket: tuple[int, int]) -> None:
+        self._waiting.remove(ticket)
+        heapq.heapify(self._waiting)
+        self._changed.notify_all()
 
     def _give(self) -> None:
         with self._changed:
