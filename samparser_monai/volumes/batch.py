@@ -159,7 +159,7 @@ class CaseReport:
         truth = None
         if "truth" in item:
             truth = found.view.seen(
-                read_labels_like(found.view.volume, item["truth"], found.labels)
+                read_labels_like(found.view.volume, item["truth"], found.values)
             )
         spacing = found.view.spacing
         rows, warnings = [], list(found.warnings)
