@@ -116,8 +116,7 @@ def options_of(arguments: Sequence[str]) -> Options:
 
 def run_here(parts: Sequence[str]) -> None:
     """Run a MONAI command in this process; it has the arguments that it would have by itself."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)  # before torch is imported
+    os.environ.setdefault("OMP_WAIT_POLICY", ENVIRONMENT["OMP_WAIT_POLICY"])  # before torch
     before = sys.argv
     sys.argv = ["monai.bundle", *parts]
     try:

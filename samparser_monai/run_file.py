@@ -63,8 +63,9 @@ def recorded(run: Path, kind: str) -> Recorded:
             "here give the options anew"
         )
     chosen = options_of(arguments[2:])
-    files = ast.literal_eval(chosen.pop("config_file") or "''")
-    paths = [folder / file for file in ([files] if isinstance(files, str) else files)]
+    files = chosen.pop("config_file", None) or ""
+    listed = ast.literal_eval(files) if files.startswith("[") else [files]
+    paths = [folder / file for file in listed]
     if missing := [file for file in paths if not file.is_file()]:
         raise InputError(f"{path} names {missing[0]}, which is not there: give the options anew")
     return Recorded(path, folder, paths, chosen)

@@ -160,8 +160,10 @@ def test_several_files_are_segmented_and_program_reads_json_alone(
 def test_pictures_are_known_by_their_endings(asked: list[str], tmp_path: Path) -> None:
     picture = save(tmp_path / "in" / "a.png", scene(0)[0])
     boxes = {"a": [{"box": [4, 4, 20, 16]}]}
-    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    assert main(["segment", str(picture), *asked]) == 0
+    for name in ("boxes.json", "in/coco.json"):  # what lies beside pictures tells nothing
+        (tmp_path / name).write_text(json.dumps(boxes))
+    assert main(["segment", str(picture.parent), *asked]) == 0
+    assert main(["segment", str(picture), *asked, "--resume"]) == 2  # a key of volumes
     assert (tmp_path / "out" / "a.json").is_file() and (tmp_path / "out" / "run.json").is_file()
 
 

@@ -38,7 +38,7 @@ ALLOWED = {  # street -> streets that it may import
     },
     "commands": {
         *("shipped", "monai_command", "run_file", "bundling", "label_server", "studies"),
-        *("fetch", "sam", "volumes", "tuned"),
+        *("fetch", "sam", "volumes", "pictures", "tuned"),
     },
 }
 

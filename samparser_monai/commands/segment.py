@@ -10,9 +10,6 @@ from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below
 from samparser_monai.monai_command import command_of
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".json")
-
 
 @takes_keys
 def segment(
@@ -67,7 +64,10 @@ def segment(
 
 def shows_pictures(paths: list[Path]) -> bool:
     """Tell whether there are pictures and no volumes, by the endings of files."""
+    from samparser_monai.pictures import finding
+    from samparser_monai.volumes import reading
+
+    volumes = (*reading.ENDINGS, ".dcm")
     files = [f for path in paths for f in (files_below(path) if path.is_dir() else [path])]
-    return any(ends_with(f, PICTURES) for f in files) and not any(
-        ends_with(f, VOLUMES) for f in files
-    )
+    pictures = any(ends_with(file, finding.ENDINGS) for file in files)
+    return pictures and not any(ends_with(file, volumes) for file in files)

@@ -58,6 +58,8 @@ def boxed_items(
     several = root if isinstance(root, Sequence) and not isinstance(root, str) else [root]
     roots = [Path(str(one)) for one in several]
     items = _pictures_of(boxes, sizes, roots, f"prompts={str(prompts)!r}", missing)
+    if taken := [item["image"] for item in items if item["case"].casefold() == "run"]:
+        raise InputError(f"{taken[0]} would be answered in run.json, the run's own: rename it")
     headers = each(header_or_error, [item["image"] for item in items], "pictures")
     lost = [header for header in headers if isinstance(header, InputError)]
     if len(lost) == len(items):

@@ -33,7 +33,7 @@ class SaveSegd(Transform):
             import highdicom  # noqa: F401
         except ImportError as error:
             raise InputError(
-                "dicom_seg=True needs highdicom: pip install 'samparser_monai[dicom]'"
+                "dicom_seg=True needs highdicom: pip install 'samparser-monai[dicom]'"
             ) from error
         self.folder, self.labels = writable("output_dir", output_dir), organ_values(labels)
 
