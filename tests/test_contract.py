@@ -98,8 +98,8 @@ def test_what_configurations_share_is_one() -> None:
         read_json(CONFIGS / f"{n}.json") for n in ("train", "inference", "inference_pictures")
     )
     for one, other, own in (
-        (train, volumes, APART | {"labels", "network"}),
-        (train, pictures, APART | {"network"}),
+        (train, volumes, APART | {"labels", "engined_def"}),
+        (train, pictures, APART | {"engined_def"}),
         (volumes, pictures, APART - {"apart", "device", "imports"} | OF_INFERENCE),
     ):
         shared = one.keys() & other.keys()

@@ -10,7 +10,7 @@ import torch
 from closeness import assert_near
 from monai.data import Dataset
 from monai.data.utils import set_rnd
-from monai.transforms import Compose, ScaleIntensityRanged, Transform
+from monai.transforms import Compose, RandGaussianNoised, ScaleIntensityRanged, Transform
 
 from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients
@@ -18,7 +18,12 @@ from samparser_monai.sam import SamNetwork, build
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.fingerprint import fingerprint
 from samparser_monai.training.loader import FeatureLoader, fill_features
-from samparser_monai.training.transforms import IntoFramed, RandInstancesd, RandLoosenBoxesd
+from samparser_monai.training.transforms import (
+    IntoFramed,
+    RandAugmentd,
+    RandInstancesd,
+    RandLoosenBoxesd,
+)
 from samparser_monai.volumes.transforms import Instancesd
 
 LOADED: list[str] = []
@@ -163,5 +168,10 @@ def test_fingerprints_differ_where_objects_do() -> None:
     assert fingerprint(Holder([outer(1), {"b", "a"}])) == fingerprint(
         Holder([outer(1), {"a", "b"}])
     )
+    augment = [RandAugmentd([RandGaussianNoised("image", prob=1.0, std=std)]) for std in (1, 1, 2)]
+    for seed, transform in enumerate(augment):
+        transform.set_random_state(seed)
+    one, same, other = map(fingerprint, augment)
+    assert one == same != other
     with pytest.raises(InputError, match="--cache_features False"):
         fingerprint(Holder(iter([1])))

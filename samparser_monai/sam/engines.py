@@ -60,7 +60,8 @@ class OnnxPrefix:
     def __call__(self, network: SamNetwork, images: Tensor) -> Tensor:
         """Return the features of images Bx3xSxS."""
         tensors = network.image_encoder.state_dict(keep_vars=True).values()
-        state = [(id(tensor), tensor._version) for tensor in tensors]  # grows with each change
+        # what is tuned is not in the prefix; a version grows with each change
+        state = [(id(t), t._version) for t in tensors if not t.requires_grad]
         if state != self._state:
             self._session, self._state = self._opened(network, images[:1]), state
         found = [self._session.run(None, {"image": image[None].numpy()})[0] for image in images]

@@ -131,9 +131,12 @@ class FeatureCache:
             temporary.unlink(missing_ok=True)
 
     def use(self, path: Path) -> int:
-        """Mark an entry as used, for the least recently used go first; return its size."""
-        os.utime(path)
-        return path.stat().st_size
+        """Mark an entry as used, for the least recently used go first; return its size, or 0."""
+        try:
+            os.utime(path)
+            return path.stat().st_size
+        except FileNotFoundError:  # another process needed the room
+            return 0
 
     def fill(
         self,
@@ -163,14 +166,15 @@ class FeatureCache:
         room = self.limit // world - sum(self.use(self.path(key)) for key in keys.values() if key)
         stored = self._evict(self.limit)
         size = 0  # of an entry, known after the first
+        device = next(network.parameters()).device
         pictures: DataLoader = DataLoader(
             _Keyed(dataset, self, prefix, prepared),
             batch_size,
             sampler=[n for n in share if n not in keys],
             num_workers=workers,
             collate_fn=list,
+            pin_memory=device.type == "cuda",
         )
-        device = next(network.parameters()).device
         with tqdm(total=len(share), desc="features", unit="picture", disable=rank > 0) as bar:
             bar.update(len(keys))
             for batch in pictures:
@@ -178,7 +182,7 @@ class FeatureCache:
                 found = {key: self.path(key) for _, key, pixels in batch if pixels is None}
                 room -= sum(self.use(path) for path in found.values())
                 if missing and room > size:
-                    images = torch.stack(list(missing.values())).to(device)
+                    images = torch.stack(list(missing.values())).to(device, non_blocking=True)
                     computed = self._compute(images, network)
                     if not size:
                         size = computed[0].numel() * self.dtype.itemsize + HEADER

@@ -85,7 +85,8 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
     if hasattr(value, "__dict__"):
-        return [type(value), vars(value)]
+        drawn = getattr(value, "drawn", ())  # attributes that are seeded anew, too
+        return [type(value), {n: v for n, v in vars(value).items() if n not in drawn}]
     raise InputError(
         f"cache_features: a transform holds {value!r}, of which nobody can say whether it has "
         "changed since its pictures were cached: keep it in plain attributes, or set "

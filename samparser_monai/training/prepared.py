@@ -60,7 +60,7 @@ class PreparedItems:
             self.cache.use(path)
         except (OSError, UnicodeDecodeError):
             return None
-        return key if self.cache.path(key).exists() else None
+        return key if self.cache.use(self.cache.path(key)) else None
 
     def write(self, n: int, made: Mapping[Hashable, Any], key: str) -> None:
         """Keep what the transforms have made of an item, but for its picture."""

@@ -78,6 +78,7 @@ class EpochSeeded(Randomizable):
     """What MONAI seeds at the start of an epoch; its draw does not depend on the items' order."""
 
     seed = 0
+    drawn = ("seed",)  # of a view's augmentation nothing depends on it, see fingerprint
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None

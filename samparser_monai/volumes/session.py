@@ -147,8 +147,11 @@ class VolumeSession:
             if len(now) < at_once:
                 coming = (k for k in self.expected if k not in now and not self._features.has(k))
                 now += sorted(coming, key=lambda k: abs(k - now[-1]))[: at_once - len(now)]
-            for k, features in zip(now, self.computed_features(now), strict=True):
-                self._features.keep(k, features.half())
+            computed = self.computed_features(now)
+            if getattr(self.network, "split", True) is not None:  # else they are the pictures
+                computed = computed.half()
+            for k, features in zip(now, computed, strict=True):
+                self._features.keep(k, features)
             self.bar.update(len(now))
             self.computed += len(now)
 

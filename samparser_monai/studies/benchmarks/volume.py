@@ -74,7 +74,7 @@ def _scene() -> tuple[MetaTensor, list[dict[str, Any]]]:
     values = np.random.default_rng(0).normal(90, 12, (512, 512, SLICES))
     prompts = []
     for value, (organ, (row, column, r)) in enumerate(zip(ORGANS, PLACES, strict=True)):
-        depth = SLICES / 2 - 4 - 6 * value
+        depth = SLICES * (0.48 - 0.05 * value)
         inside = ((x - row) / r) ** 2 + ((y - column) / r) ** 2 + ((z - SLICES // 2) / depth) ** 2
         values[inside < 1] += 40 + 10 * value
         low, high = SLICES // 2 - int(depth), SLICES // 2 + int(depth)
