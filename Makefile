@@ -26,7 +26,7 @@ endif
 endif
 
 train: .venv/installed
-	$(BIN)/python scripts/fetch.py mobile_sam demonstration_ct
+	$(BIN)/samparser fetch mobile_sam demonstration_ct
 	$(BIN)/python -m monai.bundle run training --config_file configs/train.json $(FIRST) $(OPTIONS)
 	$(BIN)/python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']" $(if $(FIRST),--box_shifts "[]") $(OPTIONS)
 
@@ -34,7 +34,7 @@ test: .venv/tested
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-download: .venv/tested
-	$(BIN)/python scripts/fetch.py mobile_sam lite_medsam demonstration_ct
+	$(BIN)/samparser fetch mobile_sam lite_medsam demonstration_ct
 	$(BIN)/python -m pytest -m download
 
 check: .venv/tested
@@ -53,7 +53,7 @@ docs: .venv/documented
 	$(BIN)/python docs/check_site.py build/site
 
 bundle: .venv/installed
-	$(BIN)/python scripts/make_bundle.py $(OPTIONS)
+	$(BIN)/samparser bundle $(OPTIONS)
 
 label: .venv-label/installed
 
@@ -64,7 +64,7 @@ test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
 	$(LABEL)/python -m pytest -m server tests/test_label_store.py tests/test_label_server.py tests/test_label_ohif.py
 
 federated-demo: .venv/federated
-	$(BIN)/python scripts/fetch.py mobile_sam
+	$(BIN)/samparser fetch mobile_sam
 	$(BIN)/python scripts/federated.py demo build/federated_demo $(OPTIONS)
 
 test-federated: .venv/federated .venv/tested
@@ -72,7 +72,7 @@ test-federated: .venv/federated .venv/tested
 
 # The server's own copy, which trainings add to; `make bundle` leaves it alone.
 $(DEMO)/$(BUNDLE): | bundle
-	$(BIN)/python scripts/fetch.py demonstration_ct
+	$(BIN)/samparser fetch demonstration_ct
 	$(BIN)/python scripts/label_studies.py $(DEMO)/studies
 	cp -r build/$(BUNDLE) $@
 

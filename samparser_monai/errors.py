@@ -16,6 +16,10 @@ class InputError(ValueError):
     """Bad input from a user; the message is one line that names what, where and what to do."""
 
 
+class Unfinished(InputError):
+    """No fault of what was typed: the work was begun, and could not be done, or not all of it."""
+
+
 def unknown(what: str, value: object, options: Iterable[object]) -> InputError:
     """Return the error for a name that is not among the known ones, with the nearest known one."""
     names = sorted(map(str, options))
@@ -62,17 +66,17 @@ def root_cause(error: BaseException) -> InputError | None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if sent := re.search(r"errors\.InputError: (.+)", str(cause)):
+        if sent := re.search(r"errors\.(?:InputError|Unfinished): (.+)", str(cause)):
             return InputError(sent[1])
         if isinstance(cause, InputError):
             return cause
         if re.search(r"DataLoader worker .*(killed|exited)", str(cause)):
-            return InputError(
+            return Unfinished(
                 "a loader's process was ended, for want of memory most likely: lower --num_workers"
             )
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             place = cause.filename or "a folder that is written to"
-            return InputError(
+            return Unfinished(
                 f"{place}: {cause.strerror}; free some space, or name another folder by "
                 "--output_dir, --ckpt_dir or --cache_dir"
             )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, Unfinished
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-class DiskFull(InputError):
+class DiskFull(Unfinished):
     """No later file can be written either."""
 
 
@@ -122,14 +122,15 @@ def keep_apart(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
 
     Args:
         outputs: the folders that are written to, each under the argument that names it.
-        inputs: the files and folders that are read; None, and what does not exist, is passed over.
+        inputs: the files and folders that are read, or lists of them; None, and what does not
+            exist, is passed over.
 
     A folder of outputs may not be a folder of inputs, nor lie in one or above one; of an input
     that is a file it may not be, nor lie above, the folder that holds it.
     """
     for argument, output in outputs.items():
         target = Path(output).resolve()
-        for name, given in inputs.items():
+        for name, given in _each(inputs):
             if given is None or not (source := Path(given).resolve()).exists():
                 continue
             if source.is_relative_to(target) or (source.is_dir() and target.is_relative_to(source)):
@@ -137,6 +138,12 @@ def keep_apart(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
                     f"{argument}={str(output)!r} is, holds or lies in {name}={str(given)!r}, which "
                     "is read and must not be written to: name another folder"
                 )
+
+
+def _each(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, given in inputs.items():
+        for one in given if isinstance(given, list | tuple) else [given]:
+            yield name, one
 
 
 def one_of_each_folder(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:

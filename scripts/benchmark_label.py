@@ -1,15 +1,18 @@
 """Time a running MONAI Label server on the demonstration CT, as a clinician waits for it.
 
     python scripts/benchmark_label.py [--url http://127.0.0.1:8000] [--epochs N]
+    python scripts/benchmark_label.py --together URL [URL ...]
 
 Prints the median seconds of the first answer on a slice and of the further clicks on it, the
-seconds of a whole volume, and, with ``--epochs``, of a training on the 20 labelled slices.
+seconds of a whole volume, and, with ``--epochs``, of a training on the 20 labelled slices. With
+``--together`` what a second user waits for while a whole volume is computed, for each server.
 """
 
 import argparse
 import json
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,15 +21,15 @@ import requests
 from samparser_monai.volumes.demonstration import demonstration_dir
 from samparser_monai.volumes.reading import read_oriented
 
-IMAGE, LIVER = "fine", 1
+IMAGE, OTHER, LIVER = "fine", "coarse", 1
 
 
-def ask(url: str, model: str, **params: Any) -> tuple[float, dict[str, Any]]:
+def ask(url: str, model: str, image: str = IMAGE, **params: Any) -> tuple[float, dict[str, Any]]:
     """Return the seconds of a Smart Edit request, its answer downloaded, and what it says."""
     params |= {"label": "liver", "result_extension": ".nrrd", "result_dtype": "uint8"}
     begun = time.monotonic()
     response = requests.post(
-        f"{url}/infer/{model}", params={"image": IMAGE}, data={"params": json.dumps(params)}
+        f"{url}/infer/{model}", params={"image": image}, data={"params": json.dumps(params)}
     )
     response.raise_for_status()
     told = response.content.partition(b"\r\n\r\n")[2].partition(b"\r\n--")[0]
@@ -56,6 +59,28 @@ def clicks(url: str, truth: np.ndarray) -> dict[str, Any]:
     }
 
 
+def together(url: str, roi: list[int]) -> dict[str, Any]:
+    """Return the largest seconds of a second user's requests while a volume is computed."""
+    click = {"image": OTHER, "foreground": [[100, 100, 20]]}
+    ask(url, "samparser_slice", **click)  # the volume is open, the slice looked at
+    with ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(ask, url, "samparser", roi=roi)
+        waited: dict[str, list[float]] = {"click": [], "info": [], "logs": []}
+        while not whole.done():
+            waited["click"].append(ask(url, "samparser_slice", **click)[0])
+            for page in ("info", "logs"):
+                begun = time.monotonic()
+                requests.get(f"{url}/{page}/").raise_for_status()
+                waited[page].append(time.monotonic() - begun)
+            time.sleep(1)  # people look before they click again
+    return {
+        "volume_s": round(whole.result()[0], 1),
+        "clicks": len(waited["click"]),
+        **{f"{kind}_s": round(max(seconds), 2) for kind, seconds in waited.items()},
+        **{f"{kind}_median_s": round(statistics.median(s), 3) for kind, s in waited.items()},
+    }
+
+
 def training(url: str, truth: str, epochs: int) -> dict[str, Any]:
     """Save the labels as final, train, and return the seconds and the verdict."""
     with open(truth, "rb") as label:
@@ -77,12 +102,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--together", nargs="+", default=[])
     options = parser.parse_args()
     path = demonstration_dir() / "labels" / f"{IMAGE}.nii.gz"
     truth = read_oriented(path).numpy()[0]  # along LPS, as the study is
-    print(json.dumps(clicks(options.url, truth)), flush=True)
     low, high = np.argwhere(truth == LIVER).min(0), np.argwhere(truth == LIVER).max(0)
     roi = [int(n) for pair in zip(low, high, strict=True) for n in pair]
+    for url in options.together:
+        print(json.dumps({"url": url, **together(url, roi)}), flush=True)
+    if options.together:
+        return
+    print(json.dumps(clicks(options.url, truth)), flush=True)
     seconds, told = ask(options.url, "samparser", roi=roi)
     print(json.dumps({"volume_s": round(seconds, 1), "organs": told["organs"]}), flush=True)
     if options.epochs:

@@ -20,10 +20,10 @@ import nibabel as nib
 import numpy as np
 from demonstration.layouts import LAYOUTS
 from PIL import Image
-from run import command, finished
 
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing
+from samparser_monai.monai_command import command, finished
 from samparser_monai.tuned.part import open_tuned
 from samparser_monai.tuned.spectrum_report import draw_spectra, spectra_of
 from samparser_monai.volumes.demonstration import demonstration_dir, fetch_demonstration

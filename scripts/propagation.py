@@ -1,15 +1,17 @@
 """Measure what few prompts make of a volume whose labels are known: DSC to an organ and to a way.
 
     python scripts/propagation.py --dataset_dir DATALIST.json --study results/propagation --cell X
-        [--name NAME] [--model_file models/model.pt --decoder tuned|frozen]
+        [--name NAME] [--tuned FILE]
 
-The boxes are those of the labels: one to each connected part of an organ. With --ways or --organs
-only some are measured, and what the file has of the others stays.
+The boxes are those of the labels: one to each connected part of an organ. A tuned part that knows
+organs by name is asked by these too. With --ways or --organs only some are measured, and what the
+file has of the others stays.
 """
 
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,12 @@ from samparser_monai.fetch import cache_dir
 from samparser_monai.files import keep_apart
 from samparser_monai.harness import read_runs, write_run
 from samparser_monai.sam import SamNetwork, backbone_named, build
-from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.resuming import differences
+from samparser_monai.tuned.part import open_tuned
 from samparser_monai.volumes.cases import list_volumes
+from samparser_monai.volumes.naming import Naming
 from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.volumes.reading import read_volume
 from samparser_monai.volumes.session import VolumeSession
@@ -36,6 +41,7 @@ from samparser_monai.volumes.transforms import Windowd
 
 LABELS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
 WINDOW = (-160.0, 240.0)
+BY_NAME = {f"by name, {stage}": stage for stage in ("name", "components", "refined")}
 LEAST_ML = 5.0  # a smaller part of an organ is not asked for
 Prompts = list[dict[str, Any]]
 
@@ -43,16 +49,16 @@ Prompts = list[dict[str, Any]]
 class Session(VolumeSession):
     """A session whose features stay on disk: trying a rule costs passes of the decoder only."""
 
-    def features(self, k: int) -> torch.Tensor:
-        """Return features that are not kept in memory."""
-        return self._features(k)
-
-    def _features(self, k: int) -> torch.Tensor:
-        key = self.cache.key(self.view.picture(k).contiguous(), self.prefix)
-        found = self.cache.read(key)
-        if found is None:
-            self.cache.write(key, found := super()._features(k)[0])
-        return found[None].float()
+    def computed_features(self, slices: Sequence[int]) -> torch.Tensor:
+        """Return features from the disk, or the network's."""
+        found = []
+        for k in slices:
+            key = self.cache.key(self.view.picture(k).contiguous(), self.prefix)
+            features = self.cache.read(key)
+            if features is None:
+                self.cache.write(key, features := super().computed_features([k])[0])
+            found.append(features.float())
+        return torch.stack(found)
 
 
 def parts_of(label: MetaTensor) -> list[tuple[str, np.ndarray]]:
@@ -97,39 +103,50 @@ def slices_of(parts: list[tuple[str, np.ndarray]], count: int) -> Prompts:
 
 def ways(
     parts: list[tuple[str, np.ndarray]], options: dict[str, float]
-) -> dict[str, tuple[Prompts, Propagation | None]]:
-    """Return the ways to be compared: their prompts and their rule."""
+) -> dict[str, tuple[Prompts, Propagation | None, Naming | None]]:
+    """Return the ways to be compared: their prompts and their rules."""
     whole = [box_of(*part) for part in parts]
-    known: dict[str, tuple[Prompts, Propagation | None]] = {
-        "a box on every slice": (every_slice(parts), None),
-        "3-D box copied": (whole, None),
-        "3-D box, propagated": (whole, Propagation(**options)),
+    known: dict[str, tuple[Prompts, Propagation | None, Naming | None]] = {
+        "a box on every slice": (every_slice(parts), None, None),
+        "3-D box copied": (whole, None, None),
+        "3-D box, propagated": (whole, Propagation(**options), None),
     }
     for count in (1, 2, 3, 5):
         name = "one middle box" if count == 1 else f"{count} boxed slices"
-        known[name] = (slices_of(parts, count), Propagation(**options))
-    return known
+        known[name] = (slices_of(parts, count), Propagation(**options), None)
+    organs: Prompts = [{"label": organ} for organ in dict(parts)]
+    return known | {way: (organs, None, Naming(stage)) for way, stage in BY_NAME.items()}
 
 
 def measure(
     item: dict[str, Any], network: SamNetwork, folder: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
-    """Return way -> organ -> DSC (%) in 3-D of one volume."""
+    """Return way -> organ -> DSC (%) in 3-D of one volume.
+
+    Of ways by name also what they find on slices without the organ, in % of its volume.
+    """
     image, label = (
         Orientation("LPS", labels=None)(read_volume(item[key])) for key in ("image", "truth")
     )
     volume = Windowd("image", WINDOW)({"image": image})["image"]
-    session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial", 10_000)
+    session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial")
     session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
-    for way, (prompts, rule) in tqdm(asked.items(), item["case"]):
-        found = session.segment(prompts, rule).labels().numpy()[0]
+    known = network.named_prompts.organs if network.named_prompts is not None else []
+    for way, (prompts, rule, naming) in tqdm(asked.items(), item["case"]):
+        prompts = [p for p in prompts if naming is None or p["label"] in known]
+        if not prompts:
+            continue
+        found = session.segment(prompts, rule, naming).labels().numpy()[0]
         for organ in dict(parts):
             one = found == LABELS[organ]
             other = np.any([mask for name, mask in parts if name == organ], axis=0)
             result[way][organ] = round(200 * (one & other).sum() / (one.sum() + other.sum()), 2)
+            if naming is not None:
+                false = one[..., ~other.any((0, 1))].sum() / other.sum()
+                result[f"{way}: false volume"][organ] = round(100 * float(false), 2)
         tqdm.write(f"{item['case']}: {way}: {result[way]}")
     return result
 
@@ -162,8 +179,7 @@ def main() -> None:
     parser.add_argument("--cell", required=True, help="of the run, in that table")
     parser.add_argument("--name", default="SAM as published")
     parser.add_argument("--backbone", default="mobile_sam")
-    parser.add_argument("--model_file")
-    parser.add_argument("--decoder", default="tuned")
+    parser.add_argument("--tuned", help="a tuned part; SAM as published if not given")
     parser.add_argument("--cases", nargs="*")
     parser.add_argument("--rule", type=json.loads, default={}, help="options of Propagation")
     parser.add_argument("--ways", nargs="*", default=list(ways([], {})), help="to be measured")
@@ -171,18 +187,18 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.ways) - set(ways([], {})):
         parser.error(f"--ways {sorted(unknown)}: known are {list(ways([], {}))}")
-    about = {"name": given.name, "backbone": given.backbone}
+    network = (
+        open_tuned(given.tuned)[0] if given.tuned else methods.zero_shot(build(given.backbone))
+    )
+    about = {"name": given.name, "backbone": network.backbone}
     try:
         keep_apart({"study": given.study}, {"dataset_dir": given.dataset_dir})
         before = of_before(given.study, given.cell, about)
     except InputError as error:
         parser.error(str(error))
-    network = methods.coefficients(build(given.backbone), decoder=given.decoder).eval()
-    if given.model_file:
-        network.load_state_dict(torch.load(given.model_file, weights_only=True))
     items = list_volumes(given.dataset_dir)
     cases = {
-        item["case"]: measure(item, network, cache_dir() / "features", given)
+        item["case"]: measure(item, network.eval(), cache_dir() / "features", given)
         for item in items
         if not given.cases or item["case"] in given.cases
     }

@@ -60,7 +60,7 @@ class Server:
 
 def make_bundle(folder: Path, backbone: str) -> Path:
     """Assemble a bundle that carries a backbone as published."""
-    command = [sys.executable, "scripts/make_bundle.py", "--backbone", backbone]
+    command = [sys.executable, "-m", "samparser_monai", "bundle", "--backbone", backbone]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, "--output", str(folder)], cwd=ROOT, env=environment, check=True)
     return next(path.parent for path in folder.glob("*/label_app"))

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
-from run import SHARED
+
+from samparser_monai.monai_command import SHARED
 
 SIZE = (48, 64)
 Scene = tuple[np.ndarray, list[tuple[str, np.ndarray]]]

@@ -199,7 +199,7 @@ BEFORE_READING: dict[str, tuple[Spoil, str]] = {
     ),
     "missing weights": (
         with_options(backbone="mobile_sam"),
-        f"needs .*/published/mobile_sam.pt, which is not there: run `python scripts/fetch.py "
+        f"needs .*/published/mobile_sam.pt, which is not there: run `samparser fetch "
         f"mobile_sam`, or put the file of .*sha256 {MOBILE_SAM}.* by hand",
     ),
     "output_dir below a file": (

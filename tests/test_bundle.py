@@ -6,13 +6,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-import make_bundle as script
 import pytest
 import torch
 import yaml
 from conftest import ROOT, read_json
 from monai.bundle import create_workflow, load
 
+from samparser_monai import bundling as script
 from samparser_monai.errors import InputError
 from samparser_monai.fetch import sha256_of
 from samparser_monai.sam import build

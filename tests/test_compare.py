@@ -1,6 +1,5 @@
 """The harness: a line to a cell, and cells that have one are not run again."""
 
-import argparse
 import os
 import shutil
 import signal
@@ -10,23 +9,26 @@ import tempfile
 import time
 from pathlib import Path
 
-import compare
 import pytest
 from conftest import ROOT, make_dataset
 
+from samparser_monai.commands.app import main
 from samparser_monai.errors import InputError
 from samparser_monai.harness import read_runs, write_run
+from samparser_monai.studies import grid as compare
+
+COMPARE = [sys.executable, "-m", "samparser_monai", "compare"]
 
 
 def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path)]
-    command += ["--methods", "decoder_only", "coefficients", "--decoder", "frozen", "--seeds", "1"]
+    command = [*COMPARE, "--results", str(tmp_path)]
+    command += ["--methods", "decoder_only,coefficients", "--decoder", "frozen", "--seeds", "1"]
     command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "1"]
     command += ["--min_area", "20", "--min_volume", "100", "--cache_dir", str(tmp_path / "cache")]
     command += ["--jobs", "2"]
     study, name = tmp_path / "abdomen_ct", "decoder_only_tuned_seed=0"
     # of a version that kept the options alone, with paths by their names
-    given = [part if "/" not in part else Path(part).name for part in command[11:-2]]
+    given = [part if "/" not in part else Path(part).name for part in command[12:-2]]
     write_run(study, name, done := {"given": given})
     subprocess.run(command, cwd=ROOT, check=True)
     runs = read_runs(study)
@@ -61,16 +63,14 @@ def test_bad_arguments_are_told_before_anything_runs(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    given = ["compare.py", "--results", str(tmp_path), *arguments.split()]
-    monkeypatch.setattr(sys, "argv", given)
-    assert compare.main() == 2
+    assert main(["compare", "--results", str(tmp_path), *arguments.split()]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
-    given = argparse.Namespace(methods=["coefficients", "lora_xs", "svft"], decoder=["frozen"])
-    given.seeds, given.jobs, given.vary = 1, 1, ["rank=4,8", "band=0,1", "epochs=1,2"]
-    grid = [cell for cell in compare.cells(given) if cell["method"] != "zero_shot"]
+    vary = ["rank=4,8", "band=0,1", "epochs=1,2"]
+    found = compare.cells(["coefficients", "lora_xs", "svft"], ["frozen"], 1, vary)
+    grid = [cell for cell in found if cell["method"] != "zero_shot"]
     names = {compare.name_of(cell) for cell in grid}
     assert names == {
         f"{kind}_epochs={epochs}_seed=0"
@@ -86,9 +86,8 @@ def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
 
 
 def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:
-    given = argparse.Namespace(methods=["lora"], decoder=["tuned", "frozen"], seeds=2, jobs=1)
-    given.vary = ["epochs=1,2", "backbone=tiny,vit_b"]
-    grid = compare.cells(given)
+    vary = ["epochs=1,2", "backbone=tiny,vit_b"]
+    grid = compare.cells(["lora"], ["tuned", "frozen"], 2, vary)
     first = [cell for cell in grid if cell["method"] == "zero_shot"]
     assert grid[: len(first)] == first and len(first) == 2 * 2  # seeds x backbones
     assert len(grid) - len(first) == 2 * 2 * 2 * 2
@@ -133,7 +132,7 @@ def test_published_sam_does_not_depend_on_training(made: list[str], tmp_path: Pa
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_terminated_ends_and_leaves_nothing(dataset: Path, tmp_path: Path, deep: bool) -> None:
-    command = [sys.executable, "scripts/compare.py", "--results", str(tmp_path / "results")]
+    command = [*COMPARE, "--results", str(tmp_path / "results")]
     command += ["--methods", "zero_shot", "--seeds", "1", "--dataset_dir", str(dataset)]
     command += ["--backbone", "tiny", "--min_area", "20", "--min_volume", "100"]
     command += ["--box_shifts", str([float(n) for n in range(1000)])]  # for minutes

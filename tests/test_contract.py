@@ -88,7 +88,10 @@ def test_config_is_formatted_and_an_overlay_replaces_known_slots(path: Path) -> 
             assert f'"@{key}"' in path.read_text(encoding="utf-8")
 
 
-APART = {"apart", "dataset", "dataset_dir", "defaults", "device", "imports", "output_dir", "run"}
+APART = {
+    *("apart", "dataset", "dataset_dir", "defaults", "device", "imports", "manifest"),
+    *("output_dir", "run"),
+}
 """What trainings and the two inferences have under one name, each its own."""
 OF_INFERENCE = {"evaluator", "handlers", "inferer", "postprocessing", "preprocessing", "as_said"}
 
@@ -99,8 +102,8 @@ def test_what_configurations_share_is_one() -> None:
         read_json(CONFIGS / f"{n}.json") for n in ("train", "inference", "inference_pictures")
     )
     for one, other, own in (
-        (train, volumes, APART | {"labels", "network"}),
-        (train, pictures, APART | {"network"}),
+        (train, volumes, APART | {"labels", "engined_def"}),
+        (train, pictures, APART | {"engined_def"}),
         (volumes, pictures, APART - {"apart", "device", "imports"} | OF_INFERENCE),
     ):
         shared = one.keys() & other.keys()

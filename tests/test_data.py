@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from conftest import AFFINES, LABELS, ct, make_dataset, save_volume
 
 from samparser_monai.errors import InputError
+from samparser_monai.geometry.components import instances_of
 from samparser_monai.volumes import SliceDataset, abdomen_ct_items, slices
 from samparser_monai.volumes.layouts import split_by_patient
 from samparser_monai.volumes.transforms import LoadSliced
@@ -322,3 +323,16 @@ def test_folder_of_two_series_is_refused(tmp_path: Path) -> None:
     save_dicom(folder, image, "2")
     with pytest.raises(InputError, match="holds 2 DICOM series"):
         cut(tmp_path, {"image": str(folder), "label": str(root / "labels" / "case_0.nii.gz")})
+
+
+def test_components_are_numbered_at_the_cut(dataset: Path, tmp_path: Path) -> None:
+    labels = {"liver": 1, "kidney": 2}
+    items = abdomen_ct_items(dataset)["train"]
+    cut = SliceDataset(items, LoadSliced(labels), labels=labels, cache_dir=tmp_path, min_area=20)
+    for wanted in (["liver", "kidney"], ["kidney"]):
+        item = LoadSliced(labels)({**cut.data[0], "organs": wanted})
+        for least in (1, 60):
+            by_number = instances_of(item["truth"], least, item["parts"])
+            for found, expected in zip(by_number, instances_of(item["truth"], least), strict=True):
+                assert np.array_equal(found, expected)
+        assert len(by_number[0])

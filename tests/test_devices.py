@@ -14,6 +14,7 @@ from PIL import Image
 from samparser_monai import methods
 from samparser_monai.sam import build
 from samparser_monai.volumes.propagation import Propagation
+from samparser_monai.volumes.session import PROMPTS_AT_ONCE, TRUNK_AT_ONCE
 
 BOX = {"label": "liver", "box": [4, 12, 0, 24, 32, 5]}
 CLICKS = {"label": "liver", "points": [[14, 22, 2], [40, 5, 3]], "point_labels": [1, 0]}
@@ -43,11 +44,15 @@ def volumes(tmp_path: Path) -> dict:
         "dataset_dir": str(tmp_path / "in"),
         "prompts": str(tmp_path / "p.json"),
         "model_file": str(tmp_path / "model.pt"),
-        "propagate": Propagation(starts=2),
+        "propagate": Propagation(starts=1, evidence=0.0),  # an untrained network has none
     }
 
 
-def test_volumes_on_another_device(volumes: dict, tmp_path: Path) -> None:
+def test_volumes_on_another_device(
+    volumes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sizes, there in ((TRUNK_AT_ONCE, 8), (PROMPTS_AT_ONCE, 64)):
+        monkeypatch.setitem(sizes, "cpu", there)  # sums in one order
     names = "inference", "evaluate_volumes"
     run("infer", *names, run_id="evaluating", **volumes, output_dir=str(tmp_path / "cpu"))
     with Device():
@@ -55,7 +60,7 @@ def test_volumes_on_another_device(volumes: dict, tmp_path: Path) -> None:
         run("infer", *names, run_id="evaluating", **volumes, **out)
     one, other = (nib.load(tmp_path / where / "a.nii.gz").get_fdata() for where in ("cpu", "there"))
     assert one.any()
-    assert np.array_equal(one, other)
+    assert (one != other).mean() < 1e-3  # features are rounded to float16
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -12,7 +12,6 @@ from conftest import ROOT, read_json, run
 
 from samparser_monai.methods import coefficients
 from samparser_monai.sam import build
-from samparser_monai.training.features import FeatureCache
 
 
 def test_two_processes_train_like_one(dataset: Path, overrides: dict, tmp_path: Path) -> None:
@@ -41,7 +40,7 @@ def test_two_processes_train_like_one(dataset: Path, overrides: dict, tmp_path: 
     # some pixels at the threshold
     assert one["epochs"][-1]["dsc"] == pytest.approx(two["epochs"][-1]["dsc"], rel=1e-2)
     entries = [
-        sorted(p.name for p in FeatureCache(tmp_path / n / "cache" / "features").folder.glob("*/*"))
+        sorted(p.name for p in (tmp_path / n / "cache" / "features").glob("*/*.safetensors"))
         for n in ("one", "two")
     ]
     assert entries[0] == entries[1] and len(entries[0]) == 18

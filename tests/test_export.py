@@ -81,8 +81,14 @@ def test_transformers_has_no_tiny_vit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("export", "message"),
     [
-        (lambda n, f: export_onnx(n, f, {}), r"needs the package onnx: pip install '.\[export\]'"),
-        (export_transformers, r"transformers is not installed: pip install '.\[export\]'"),
+        (
+            lambda n, f: export_onnx(n, f, {}),
+            r"needs the package onnx: pip install 'samparser-monai\[export\]'",
+        ),
+        (
+            export_transformers,
+            r"transformers is not installed: pip install 'samparser-monai\[export\]'",
+        ),
     ],
 )
 def test_missing_package(

@@ -23,7 +23,8 @@ from samparser_monai.methods import (
     svft,
 )
 from samparser_monai.sam import SamNetwork, build
-from samparser_monai.training.features import FeatureCache, prefix_hash
+from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.loader import FeatureLoader, fill_features
 
 
@@ -231,7 +232,6 @@ def test_damaged_entry_is_computed_again(
     broken[at] ^= 1
     path.write_bytes(broken)
     assert ["features" in batch for batch in loader] == [False, True, True, True]
-    path.write_bytes(broken)
     fill_features(loader, network, cache)
     assert path.read_bytes() == whole
 

@@ -51,7 +51,7 @@ class Echo(nn.Module):
         scale = image.shape[-1] / 64  # the longest side below: pixel n covers n to n + 1
         masks = [
             (x > x0) & (x < x1 + scale) & (y > y0) & (y < y1 + scale)
-            for x0, y0, x1, y1 in boxes[0].tolist()
+            for x0, y0, x1, y1 in torch.cat([*boxes]).tolist()
         ]
         return torch.stack(masks)[:, None] * 20.0 - 10.0, torch.ones(len(masks), 1)
 

@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
-from samparser_monai.geometry.frames import coverage, from_frame
+from samparser_monai.geometry.frames import coverage, from_frame, mask_in_columns
 from samparser_monai.geometry.run_lengths import (
     _lengths,
     boxes_of_rles,
@@ -191,3 +191,12 @@ def test_boxes_are_the_same_for_every_method_and_grow_with_the_shift() -> None:
     assert torch.equal(boxes[0], item["boxes"]) and torch.equal(boxes[1], boxes[2])
     # float32 on the picture's side
     assert_near(boxes[0] + 2.5 * (boxes[1] - boxes[0]), boxes[3], share=1e-6)
+
+
+@pytest.mark.parametrize("size", [(90, 61), (40, 130)])
+def test_masks_laid_out_in_columns_are_the_same_masks(size: tuple[int, int]) -> None:
+    logits = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = (from_frame(logits[None], size, 128)[0, 0] > 0).numpy()
+    turned = mask_in_columns(logits, size, 128)
+    assert turned.flags.f_contiguous and np.array_equal(turned, plain)
+    assert rle_of(turned) == rle_of(plain) == coco.encode(np.asfortranarray(plain, np.uint8))

@@ -75,6 +75,18 @@ def test_several_organs() -> None:
     assert [p["label"] for p in found] == ["liver", "spleen"]
 
 
+def test_organs_by_name() -> None:
+    assert module.organs_asked({}, ORGANS) == [{"label": organ} for organ in ORGANS]
+    for request in ({"organs": ["spleen"]}, {"label": "spleen"}, {"organs": ["spleen"] * 2}):
+        assert module.organs_asked(request, ORGANS) == [{"label": "spleen"}]
+    with pytest.raises(InputError, match="train with the option names"):
+        module.organs_asked({}, [])
+    with pytest.raises(InputError, match="unknown organ by name 'lung'"):
+        module.organs_asked({"organs": ["lung"]}, ORGANS)
+    with pytest.raises(InputError, match="must be names"):
+        module.organs_asked({"organs": {"liver": 1}}, ORGANS)
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -103,3 +115,22 @@ def test_servers_environment_has_all_that_the_package_needs() -> None:
     names = {line.partition("==")[0].lower() for line in pinned}
     pictures = {"imagecodecs"}  # of 16 bits are not served, and it needs numpy 2
     assert {re.split("[>=<]", need)[0].lower() for need in needed} - pictures <= names
+
+
+def test_a_box_that_its_click_lies_outside_of_is_not_meant() -> None:
+    roi = [2, 9, 4, 8, 0, 5]
+    (found,) = prompts(label="spleen", roi=roi, foreground=[[15, 25, 2]])
+    assert "points" in found
+    near = prompts(label="spleen", roi=roi, foreground=[[10, 8, 6]])
+    assert ["box" in p for p in near] == [True, False]
+    away = prompts(label="spleen", roi=roi, background=[[15, 25, 2]])
+    assert away[0]["box"] == [2, 4, 0, 9, 8, 5]
+    (found,) = prompts(2, label="spleen", roi=roi, slice=9)  # mm of a viewer, no slice of the box
+    assert found["box"] == [2, 4, 2, 9, 8, 2]
+
+
+def test_fixed_slices_are_checked() -> None:
+    assert module.fixed_slices({"fixed": [1, 3]}, 4) == {1, 3}
+    for wrong in ([4], [-1], ["1"], 3, [1.5], [True]):
+        with pytest.raises(InputError, match="list of slices, from 0 to 3"):
+            module.fixed_slices({"fixed": wrong}, 4)

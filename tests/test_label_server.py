@@ -4,9 +4,11 @@ import gzip
 import json
 import random
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from closeness import assert_near
-from conftest import ct, save_volume
+from conftest import ROOT, ct, save_volume
 
 MONAILabelClient = pytest.importorskip(
     "monailabel.client", reason="see make test-label"
@@ -23,6 +25,14 @@ MONAILabelClient = pytest.importorskip(
 import psutil  # noqa: E402
 import requests  # noqa: E402
 from label_server import Server, make_bundle  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
+from lib.model import Model, Versions  # noqa: E402
+
+from samparser_monai import methods  # noqa: E402
+from samparser_monai.sam import build  # noqa: E402
+from samparser_monai.sam.named_prompts import with_names  # noqa: E402
+from samparser_monai.tuned.part import read_tuned, save_tuned  # noqa: E402
 
 pytestmark = pytest.mark.server
 SHAPE = (48, 40, 6)
@@ -177,6 +187,74 @@ def test_upload_is_kept_and_answered(
     requests.delete(f"{server.url}/datastore/image", params={"id": "uploaded"}, timeout=30)
 
 
+def test_clicks_go_on_from_an_answer_or_a_segment_and_are_undone(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    def asked(**params: Any) -> np.ndarray:
+        more = {"label": "liver", "client_id": "ann", **params}
+        return mask_of(server, "samparser", "case_0", **more)
+
+    segment = save_volume(tmp_path / "segment.nii.gz", ct(0)[1])
+    client.save_label("case_0", str(segment), "draft", {})
+    liver = ct(0)[1] == 1
+    click = {"foreground": [[40, 30, 3]]}
+    first = asked(draft_tag="draft", **click)
+    assert np.array_equal(first[:, :, [0, 5]], liver[:, :, [0, 5]])
+    assert first[40, 30, 3] == 1
+    background = {"background": [[14, 22, 2]]}
+    second = asked(**click, **background)
+    assert second[14, 22, 2] == 0
+    assert np.array_equal(second[:, :, 5], first[:, :, 5])
+    assert np.array_equal(asked(undo=True), first)
+    sent, told = client.infer(
+        "samparser", "case_0", {"label": "liver", **click}, label_in=str(segment)
+    )
+    assert told["goes_on"] == ["liver"]
+    assert np.array_equal(np.asanyarray(nib.load(sent).dataobj), first)
+    requests.delete(f"{server.url}/datastore/label?id=case_0&tag=draft", timeout=30)
+
+
+def test_a_second_user_does_not_wait_and_who_leaves_is_not_computed(
+    server: Server, tmp_path: Path
+) -> None:
+    url = server.url
+    shape = (48, 40, 150)
+    content = save_volume(tmp_path / "x.nii.gz", ct(3, shape)[0]).read_bytes()
+    files = {"file": ("long.nii.gz", content)}
+    assert requests.put(f"{url}/datastore/", files=files, timeout=60).ok
+    whole = {"label": "liver", "foreground": [[14, 22, k] for k in range(shape[2])]}
+    post(server, "samparser_slice", "case_0", label="liver", roi=ONE_SLICE)
+    waited: dict[str, float] = {"click": 0.0, "info": 0.0}
+    with ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        answer = pool.submit(post, server, "samparser", "long", **whole)
+        while not answer.done():
+            for kind in waited:
+                sent = time.monotonic()
+                if kind == "info":
+                    assert requests.get(f"{url}/info/", timeout=30).ok
+                else:
+                    post(server, "samparser_slice", "case_0", label="liver", roi=ONE_SLICE)
+                waited[kind] = max(waited[kind], time.monotonic() - sent)
+        took = time.monotonic() - begun
+    assert answer.result().ok
+    print(f"volume {took:.2f} s, {waited}")
+    assert max(waited.values()) < took / 3
+    with pytest.raises(requests.Timeout):
+        requests.post(
+            f"{url}/infer/samparser?image=long",
+            data={"params": json.dumps(whole)},
+            timeout=min(0.2, took / 20),
+        )
+    for _ in range(100):
+        if "the client has left" in server.log.read_text():
+            break
+        time.sleep(0.1)
+    else:
+        raise TimeoutError("it is computed still")
+    assert requests.delete(f"{url}/datastore/image", params={"id": "long"}, timeout=30).ok
+
+
 MALFORMED = [
     ({}, 422, "place a foreground point"),
     ({"label": "liver"}, 422, "place a foreground point"),
@@ -198,7 +276,10 @@ MALFORMED = [
     ({"label": "liver", "roi": ROI, "result_extension": "/../x.sh"}, 422, "result_extension"),
     ({"label": "liver", "roi": ROI, "image": "/etc/passwd"}, 404, "not in the datastore"),
     ({"label": "liver", "coarse": "/etc/passwd"}, 422, "place a foreground point"),
-    ({"prompt_tag": "nothing"}, 422, "no coarse label"),
+    ({"prompt_tag": "nothing"}, 422, "no label of tag"),
+    ({"draft_tag": "nothing", "label": "liver", "roi": ROI}, 422, "no label of tag"),
+    ({"label": "liver", "undo": True}, 422, "nothing to undo"),
+    ({"label": "liver", "roi": ROI, "fixed": [99]}, 422, "list of slices"),
 ]
 
 
@@ -258,6 +339,69 @@ def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: 
     assert post(server, "samparser", "case_0", label="liver", roi=ROI).ok
     assert not list(server.folder.rglob("*evil*"))
     assert temporary_files(server) == []
+
+
+def named_part(path: Path) -> Path:
+    """Write a tuned part that knows liver and kidney by name."""
+    network = with_names(methods.coefficients(build("tiny")), ["liver", "kidney"])
+    save_tuned(path, network, {"labels": {"liver": 1, "kidney": 2}}, network.state_dict())
+    return path
+
+
+def test_organs_by_name_need_a_model_that_has_learned_them(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    assert "samparser_auto" not in client.info()["models"]
+    refused = post(server, "samparser_auto", "case_0")
+    assert refused.status_code == 422
+    assert "train with the option names" in refused.json()["detail"]
+    versions = Versions(server.bundle)
+    history = versions.index.read_text() if versions.index.exists() else None
+    row = {"name": "named", "accepted": True, "dsc_after": 50.0}
+    versions.add(named_part(tmp_path / "named.safetensors"), row)
+    try:
+        auto = client.info()["models"]["samparser_auto"]
+        assert auto["type"] == "segmentation"
+        assert auto["labels"] == {"liver": 1, "kidney": 2}
+        told = post(server, "samparser_auto", "case_0").json()
+        assert [row["organ"] for row in told["organs"]] == ["liver", "kidney"]
+        assert set(told["label_names"]) == {r["organ"] for r in told["organs"] if r["slices"]}
+        only = post(server, "samparser_auto", "case_0", organs=["kidney"]).json()
+        assert [row["organ"] for row in only["organs"]] == ["kidney"]
+        answers = requests.post(
+            f"{server.url}/batch/infer/samparser_auto?run_sync=true", json={}, timeout=300
+        ).json()
+        assert answers.keys() == {f"case_{n}" for n in range(3)}
+        assert "slice" in client.next_sample("least_sure", {})
+    finally:
+        versions.path("named").unlink()
+        versions.index.write_text(history or "[]")
+    assert "samparser_auto" not in client.info()["models"]
+
+
+def test_training_goes_on_with_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(tmp_path, "tiny")
+    monkeypatch.syspath_prepend(bundle / "label_app")
+    from lib.runs import Runs
+    from lib.train import Tuner
+
+    model = Model(bundle, {"labels": {"liver": 1, "kidney": 2}})
+    start = named_part(tmp_path / "named.safetensors")
+    model.versions.add(start, {"name": "named", "accepted": True})
+    items = [
+        {
+            **{"case": c, "patient": c, "info": {}, "every_slice": True},
+            "image": str(save_volume(tmp_path / f"image_{c}.nii.gz", ct(n)[0])),
+            "label": str(save_volume(tmp_path / f"label_{c}.nii.gz", ct(n)[1])),
+        }
+        for n, c in enumerate("ab")
+    ]
+    split = {"train": items[:1], "validation": items[1:]}
+    Tuner(model, Runs(bundle))._train("named", split, tmp_path / "work", 1, names=True)
+    tensors, about = read_tuned(tmp_path / "work" / "models" / "tuned.safetensors")
+    assert about["names"] == ["liver", "kidney"]
+    moved = tensors["named_prompts.tokens"] - read_tuned(start)[0]["named_prompts.tokens"]
+    assert moved.abs().max() > 0
 
 
 def temporary_files(server: Server) -> list[str]:
@@ -420,7 +564,9 @@ def test_only_a_better_model_takes_over(
     from lib.runs import Runs
 
     class Known(train.Tuner):
-        def _train(self, parent: str, split: dict, work: Path, epochs: int) -> tuple[float, float]:
+        def _train(
+            self, parent: str, split: dict, work: Path, epochs: int, names: bool
+        ) -> tuple[float, float]:
             (work / "models").mkdir()
             (work / "models" / "tuned.safetensors").write_bytes(b"")
             return 90.0, after
@@ -428,7 +574,7 @@ def test_only_a_better_model_takes_over(
     path = save_volume(tmp_path / "label.nii.gz", ct(0)[1])
     items = [{"case": c, "patient": c, "image": "", "label": str(path), "info": {}} for c in "ab"]
     monkeypatch.setattr(train, "labelled", lambda datastore, pattern: items)
-    monkeypatch.setattr(train, "check_labels", lambda *given: None)
+    monkeypatch.setattr(train, "check_labels", lambda *given: {})
     model = Model(bundle)
     row = Known(model, Runs(bundle))({"name": "new"}, None)
     assert row["accepted"] == (answers == "new")

@@ -16,19 +16,20 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from conftest import AFFINES, LABELS, ROOT, ct, save_volume
 
 pytest.importorskip("monailabel", reason="see make test-label")
 sys.path.insert(0, str(ROOT / "bundle" / "monailabel"))
-from lib.labels import labels_given, segments_of, with_own_values
+from lib.labels import labels_given, own_values, segments_of, with_own_values
 from lib.limits import Taken, TooLarge, check_size, number
 from lib.model import Versions
 from lib.names import safe_name
 from lib.runs import SERVER, Runs
 from lib.sessions import CheckedSessions
 from lib.stores import CheckedDatastore
-from lib.teaching import check_labels, labelled, training_items
+from lib.teaching import check_labels, drawn_whole, labelled, training_items
 from lib.train import Tuner
 
 from samparser_monai.errors import InputError
@@ -287,6 +288,25 @@ def test_a_scale_factor_keeps_organs_what_they_are(store: CheckedDatastore, tmp_
     assert np.array_equal(taught, truth)
 
 
+def test_names_are_taught_where_organs_were_drawn(store: CheckedDatastore, tmp_path: Path) -> None:
+    whole, some = ct(0)[1], ct(1)[1].copy()
+    some[:, :, [0, 4, 5]] = 0  # the liver on slices 1 to 3, kidneys on the last of them
+    some[:, :, :3][some[:, :, :3] == 2] = 0
+    for n, values in enumerate((whole, some)):
+        path = save_volume(tmp_path / f"{n}.nii.gz", values)
+        store.save_label(f"case_{n}", str(path), "final", {})
+    split, _ = training_items(labelled(store), LABELS, tmp_path / "taught", names=True)
+    (first,), others = sorted(split.values(), key=len)
+    assert first["case"] == "case_0"
+    assert first["every_slice"]  # it was drawn from end to end: what is not drawn is not there
+    volumes = [np.asanyarray(nib.load(item["label"]).dataobj) for item in others]
+    assert np.array_equal(sum(volumes), some)
+    assert [set(np.unique(v)) - {0} for v in volumes] == [{1}, {1, 2}]
+    assert not any("every_slice" in item for item in others)
+    assert not drawn_whole(np.where(np.arange(6) % 2, whole, 0))
+    assert not drawn_whole(np.where(np.isin(np.arange(8), [0, 7]), 0, np.ones((9, 9, 8))))
+
+
 @pytest.mark.parametrize(
     "info",
     [[1], "text", 7, {"label_info": "liver"}, {"label_info": {"name": "liver"}}]
@@ -323,6 +343,15 @@ def test_segments_are_matched_and_what_is_dropped_is_told(
     store.save_label("case_0", str(label), "final", info)
     with pytest.raises(InputError, match=r"'case_0' shows none of liver.*Segment_3, ureter"):
         check_labels(labelled(store), store, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("3", 3), ("label 3", 3), ("Label_02", 2), ("value: 1", 1), ("9", None), ("Segment_3", None)],
+)
+def test_segments_named_by_a_value(name: str, value: int | None) -> None:
+    found = own_values({"label_info": [{"name": name, "idx": 7}]}, LABELS)
+    assert found == ({} if value is None else {7: value})
 
 
 def test_a_coarse_label_means_what_its_viewer_said(store: CheckedDatastore, label: Path) -> None:
@@ -419,6 +448,12 @@ def test_a_bomb_is_not_unpacked(store: CheckedDatastore, shape: tuple, tmp_path:
         store.save_label("case_0", str(path), "final", {})
 
 
+def test_a_picture_is_not_all_one_value(store: CheckedDatastore, tmp_path: Path) -> None:
+    path = bomb(tmp_path / "empty.nii.gz", (600, 600, 580), 210 * 10**6)
+    with pytest.raises(TooLarge, match=r"0\.2 MB that unpacks to more than 200 times"):
+        store.add_image("empty", str(path), {})
+
+
 def test_a_bomb_in_nrrd_is_not_unpacked(tmp_path: Path) -> None:
     head = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: gzip\n\n"
     path = tmp_path / "bomb.nrrd"
@@ -488,3 +523,38 @@ def test_options_that_cannot_be_read_are_told() -> None:
             labels_given(labels)
     with pytest.raises(InputError, match=r"--conf patient .* is no regular expression"):
         Tuner(None, None, "(")
+
+
+def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) -> None:
+    from lib.segmentations import segmentation
+    from series import save_series
+
+    save_series(tmp_path / "series", ct(0)[0])
+    path = save_volume(
+        tmp_path / "label.nii.gz", ct(0)[1] * 3, np.diag([-0.8, -0.8, 3.0, 1.0]) + _shifted()
+    )
+    info = [{"name": "bowel", "idx": 6}, {"name": "Milz", "idx": 3}, {"name": "x", "idx": 1}]
+    made = segmentation(LABELS, str(tmp_path / "series"), str(path), info)
+    found = pydicom.dcmread(made)
+    codes = {
+        one.SegmentLabel: one.SegmentedPropertyTypeCodeSequence[0].CodeValue
+        for one in found.SegmentSequence
+    }
+    assert codes == {"Milz": "78961009", "bowel": "113343008"}
+    numbers = {one.SegmentLabel: one.SegmentNumber for one in found.SegmentSequence}
+    frames = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for frame in found.PerFrameFunctionalGroupsSequence
+    ]
+    pixels = found.pixel_array
+    for name, value in (("Milz", 1), ("bowel", 2)):
+        own = pixels[[n == numbers[name] for n in frames]]
+        assert own.sum() == (ct(0)[1] == value).sum()
+    Path(made).unlink()
+
+
+def _shifted() -> np.ndarray:
+    """Return what brings a grid to the place of ``save_series``, in RAS."""
+    offset = np.zeros((4, 4))
+    offset[:2, 3] = -5.0, 7.0
+    return offset

@@ -3,6 +3,7 @@
 import pytest
 from conftest import LABELS
 
+from samparser_monai.volumes.organ_codes import CODED, code_of
 from samparser_monai.volumes.organ_names import organ_named
 
 
@@ -28,3 +29,13 @@ def test_sides_matter_where_the_organs_have_them() -> None:
     assert organ_named("kidney", organs) is None
     assert organ_named("Kidney, Left", ["kidney", *organs]) == "left kidney"
     assert organ_named("tumour", organs) == "Tumour"
+
+
+def test_organs_have_codes() -> None:
+    for organ in ("left kidney", "Niere", "Kidneys"):
+        assert code_of(organ) == ("64033007", "SCT", "Kidney")
+    assert code_of("liver")[0] == "10200004"
+    assert code_of("vena cava inferior")[0] == "64131007"
+    for other in ("liver tumour", "Segment_3"):
+        assert code_of(other)[1:] == ("SCT", "Organ")
+    assert len({code_of(name) for name in CODED}) == len(CODED)

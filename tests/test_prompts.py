@@ -10,7 +10,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from samparser_monai.geometry.boxes import boxes_of, loosen_boxes
 from samparser_monai.geometry.components import instances_of
-from samparser_monai.geometry.frames import coverage, frame_scale, from_frame, into_frame
+from samparser_monai.geometry.frames import coverage, frame_scale, framed, from_frame, into_frame
 from samparser_monai.training.transforms import LoosenBoxesd, RandLoosenBoxesd
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -91,10 +91,19 @@ def test_frame_is_that_of_segment_anything(height: int, width: int, frame: int) 
 
 
 def test_padding_is_right_and_below() -> None:
-    framed = into_frame(torch.ones(3, 10, 40), 64)
-    assert framed.shape == (3, 64, 64)
-    assert_near(framed[:, :16], torch.ones(3, 16, 64), share=1e-5)  # weights that sum up to 1
-    assert not framed[:, 16:].any()
+    found = into_frame(torch.ones(3, 10, 40), 64)
+    assert found.shape == (3, 64, 64)
+    assert_near(found[:, :16], torch.ones(3, 16, 64), share=1e-5)  # weights that sum up to 1
+    assert not found[:, 16:].any()
+
+
+def test_a_grey_picture_becomes_what_its_three_channels_become() -> None:
+    picture = 255 * torch.rand(1, 40, 70, generator=torch.Generator().manual_seed(0))
+    mean, std = (120.0, 110.0, 100.0), (58.0, 57.0, 56.0)
+    grey = framed(picture, 128, mean, std)
+    assert torch.equal(grey, framed(picture.expand(3, -1, -1), 128, mean, std))
+    scaled = (picture - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    assert_near(grey, into_frame(scaled, 128), share=1e-5)  # what was done once, in that order
 
 
 @pytest.mark.parametrize("size", [(3, 5000), (5000, 1), (1, 1), (1, 129)])

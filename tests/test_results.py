@@ -1,13 +1,16 @@
 """Pages that are generated are what their generator writes."""
 
 import pytest
-from make_tables import FOLDER, PAGES
-from tables.studies import few_prompts
+from conftest import ROOT
+
+from samparser_monai.studies.tables.pages import PAGES
+from samparser_monai.studies.tables.studies import few_prompts
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_are_fresh(name: str) -> None:
-    assert (FOLDER / f"{name}.md").read_text("utf-8") == PAGES[name]()
+def test_pages_are_fresh(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert (ROOT / "docs" / "reference" / f"{name}.md").read_text("utf-8") == PAGES[name]()
 
 
 def test_what_was_not_measured_stays_empty() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from closeness import assert_near
-from monai.transforms import Compose, RepeatChanneld
+from monai.transforms import Compose
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from segment_anything.modeling.common import LayerNorm2d
@@ -166,7 +166,6 @@ def test_published_weights_find_the_liver(name: str, tmp_path: Path) -> None:
         [
             LoadSliced(organs),
             Windowd("image", (-160, 240)),
-            RepeatChanneld("image", 3),
             Instancesd(),
             IntoFramed(side, backbone.mask_size, backbone.mean, backbone.std),
         ]
@@ -178,6 +177,25 @@ def test_published_weights_find_the_liver(name: str, tmp_path: Path) -> None:
     dice = OrganDice()
     dice.update(OrganMasksd("pred", side, organs)(batch)["judged"])
     assert dice.compute() > 94
+
+
+def test_prompts_with_and_without_masks_share_a_pass() -> None:
+    network = build("tiny")
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(2, 32, 8, 8, generator=generator)
+    boxes = [torch.tensor([[10.0, 20, 60, 70]]).repeat(n, 1) for n in (3, 1)]
+    masks = [[torch.randn(1, 32, 32, generator=generator), None, None], [None]]
+    masks[0][2] = -masks[0][0]
+    with torch.no_grad():
+        found = network.decode(embeddings, boxes, masks=masks)
+        alone = [
+            network.decode(embeddings[n : n + 1], [box[None]], masks=None if m is None else [[m]])
+            for n in range(2)
+            for box, m in zip(boxes[n], masks[n], strict=True)
+        ]
+    for together, one_by_one in zip(found, zip(*alone, strict=True), strict=True):
+        assert_near(together, torch.cat(one_by_one))
+        assert not torch.equal(together[0], together[2])
 
 
 def test_names_and_shapes_are_stock_sams() -> None:

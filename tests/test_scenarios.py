@@ -97,6 +97,7 @@ def test_pictures_get_their_instances(tmp_path: Path, overrides: dict) -> None:
         "000001.json",
         "000001.png",
         "pictures.csv",
+        "run.json",
     ]
     found = read_json(tmp_path / "out" / "000001.json")["instances"]
     assert [(i["id"], i["label"]) for i in found] == [(1, "ship"), (2, "object")]

@@ -63,7 +63,7 @@ def test_report(network: SamNetwork, tmp_path: Path) -> None:
     curves = report["coefficients"]["image_encoder.neck.0"]
     assert curves["after"][3] == pytest.approx(1.5 * curves["before"][3])
     assert report["verdict"]["enough"] is None
-    assert "run python scripts/compare.py --scenario whu" in report["verdict"]["reason"]
+    assert "run samparser compare --scenario whu" in report["verdict"]["reason"]
     picture = plt.imread(tmp_path / "out" / "spectrum.png")
     assert len({tuple(pixel) for pixel in picture.reshape(-1, 4).round(2).tolist()}) > 10
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import make_bundle
 import pytest
 import torch
 from conftest import ROOT, move, read_json, run
 from monai.bundle import ConfigParser
 
-from samparser_monai import methods
+from samparser_monai import bundling, methods
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.tuned.loading import ModelLoader
@@ -64,7 +63,7 @@ def test_a_tuned_part_gives_the_logits_of_the_whole_model(
     method: str, files: list[str], tmp_path: Path
 ) -> None:
     path, network = trained(tmp_path, method)
-    parser = parsed(files, tuned=str(path), model_file="not there")
+    parser = parsed(files, tuned=str(path), ckpt_dir="not there")
     place = "validate#handlers#0" if "train" in files else "handlers#0"
     parser.get_parsed_content(place).load()
     assert torch.equal(logits(parser.get_parsed_content("network")), logits(network))
@@ -74,8 +73,16 @@ def test_a_tuned_part_gives_the_logits_of_the_whole_model(
 
 
 @pytest.mark.parametrize("files", ASKING, ids="+".join)
+def test_two_models_are_refused(files: list[str], tmp_path: Path) -> None:
+    path, _ = trained(tmp_path)
+    place = "validate#handlers#0" if "train" in files else "handlers#0"
+    with refused("model_file='a.pt' and tuned='.*' are two models"):
+        parsed(files, tuned=str(path), model_file="a.pt").get_parsed_content(place)
+
+
+@pytest.mark.parametrize("files", ASKING, ids="+".join)
 def test_published_is_sam_as_it_came(files: list[str]) -> None:
-    parser = parsed(files, tuned="published", backbone="tiny", model_file="not there")
+    parser = parsed(files, tuned="published", backbone="tiny", ckpt_dir="not there")
     if handler := parser.get_parsed_content(
         "validate#handlers#0" if "train" in files else "handlers#0"
     ):
@@ -138,7 +145,7 @@ def test_evaluating_needs_the_part_alone(dataset: Path, tmp_path: Path, override
 
 def test_bundle_is_set_to_what_a_part_says(tmp_path: Path) -> None:
     path, network = trained(tmp_path, "lora")
-    bundle = make_bundle.assemble(tmp_path / "out", None, None, str(path))
+    bundle = bundling.assemble(tmp_path / "out", None, None, str(path))
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
     assert parser.get_parsed_content("labels") == ABOUT["labels"]
@@ -146,7 +153,7 @@ def test_bundle_is_set_to_what_a_part_says(tmp_path: Path) -> None:
     loader.load()
     assert torch.equal(logits(loader.network), logits(network))
     with refused("backbone='vit_b' contradicts"):
-        make_bundle.assemble(tmp_path / "other", "vit_b", None, str(path))
+        bundling.assemble(tmp_path / "other", "vit_b", None, str(path))
     assert (
         json.loads((bundle / "configs" / "train.json").read_text())["defaults"]["options"]["rank"]
         == 2

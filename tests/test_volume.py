@@ -1,6 +1,7 @@
 """A volume as a session: what is computed, in which frame, and how prompts spread."""
 
 import gc
+import tempfile
 import weakref
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.sam import backbone_named
 from samparser_monai.volumes.inferer import VolumeInferer
 from samparser_monai.volumes.propagation import Propagation
-from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.session import PROMPTS_AT_ONCE, TRUNK_AT_ONCE, VolumeSession
 from samparser_monai.volumes.targets import SlicePrompt, Target
 from samparser_monai.volumes.view import plane_of
 
@@ -33,20 +34,21 @@ class Bright(nn.Module):
         self.count = 0
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
-        self.count += 1
+        self.count += len(image)
         return image
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         return features
 
     def decode(
-        self, image: torch.Tensor, boxes: list[torch.Tensor], points: None, masks: None
+        self, images: torch.Tensor, boxes: list[torch.Tensor], points: None, masks: list[list]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        y, x = torch.meshgrid(*[torch.arange(image.shape[-1])] * 2, indexing="ij")
-        bright = image[0, 0] > 0
+        y, x = torch.meshgrid(*[torch.arange(images.shape[-1])] * 2, indexing="ij")
         found = [
-            bright & (x >= x0) & (x <= x1 + 1) & (y >= y0) & (y <= y1 + 1)  # 2 pixels to a voxel
-            for x0, y0, x1, y1 in boxes[0]
+            # 2 pixels to a voxel
+            (image[0] > 0) & (x >= x0) & (x <= x1 + 1) & (y >= y0) & (y <= y1 + 1)
+            for image, of_image in zip(images, boxes, strict=True)
+            for x0, y0, x1, y1 in of_image
         ]
         return torch.stack(found)[:, None] * 20.0 - 10.0, torch.ones(len(found), 1)
 
@@ -103,6 +105,41 @@ def test_what_is_kept_changes_nothing_but_memory() -> None:
         for kept in (1, 96)
     )
     assert torch.equal(few, many)
+
+
+def test_objects_go_on_in_step_and_answer_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROMPTS_AT_ONCE, "cpu", 64)
+    monkeypatch.setitem(TRUNK_AT_ONCE, "cpu", 3)
+    two = ellipsoid((128, 64, 40), (16, 12, 13))
+    left, right = np.roll(two, -32, 0), np.roll(two, 26, 0)
+    prompts = [whole_box(left), {**box_at(right, 20), "label": "spleen"}]
+    session, network = session_of(left | right, Asked())
+    both = session.segment(prompts, Propagation())
+    passes, alone = len(network.asked), []
+    for prompt in prompts:
+        session, network = session_of(left | right, Asked())
+        alone.append(session.segment([prompt], Propagation()))
+        passes -= len(network.asked)
+    assert passes < 0  # of the decoder, fewer than for one after the other
+    for k, masks in both.masks.items():
+        expected = [mask for one in alone for mask in one.masks.get(k, [])]
+        assert [mask.label for mask in masks] == [mask.label for mask in expected]
+        for mask, other in zip(masks, expected, strict=True):
+            assert torch.equal(mask.logits, other.logits) and mask.iou == other.iou
+
+
+def test_slices_without_room_in_memory_wait_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    organ = ellipsoid()
+    session, network = session_of(organ, kept=2)
+    session.segment([box_at(organ, 20)], Propagation())
+    assert network.count == session.computed < session.view.depth  # though asked twice and more
+    alone, _ = session_of(organ)
+    for k in (10, 20, 30):
+        assert torch.equal(session.features(k), alone.features(k))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb+", buffering=0))
+    other, _ = session_of(organ, kept=1)
+    with pytest.raises(InputError, match=r"no room in .*set TMPDIR"):
+        other.see(range(3))
 
 
 PROMPTS: dict[str, Callable[[np.ndarray], list[dict]]] = {
@@ -212,19 +249,21 @@ class Asked(Bright):
         image: torch.Tensor,
         boxes: list[torch.Tensor] | None,
         points: list[torch.Tensor] | None,
-        masks: list[torch.Tensor] | None,
+        masks: list[list] | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self.asked.append((boxes is not None, points is not None, masks is not None))
-        whole = [torch.tensor([[0.0, 0.0, 200.0, 200.0]])]
+        whole = [torch.tensor([[0.0, 0, 200, 200]]).repeat(len(p), 1) for p in points or ()]
         return super().decode(image, boxes or whole, None, None)
 
 
-def test_a_click_in_a_3d_box_is_asked_together_with_the_box() -> None:
+def test_a_click_that_a_box_contradicts_is_asked_together_with_the_box() -> None:
     organ = ellipsoid()
     (target,) = session_of(organ)[0].targets([whole_box(organ), click(32, 32, 20, kind=0)])
     session, network = session_of(organ, Asked())
     session.segment([whole_box(organ), click(32, 32, 20)])
-    assert (True, True, False) in network.asked
+    assert not any(points for _, points, _ in network.asked)
+    session.segment([whole_box(organ), click(32, 32, 20, kind=0)])
+    assert {(True, True, False), (True, True, True)} <= set(network.asked)
     assert all(box for box, *_ in network.asked)
     assert not target.starting()  # a background point starts nothing
     assert torch.equal(target.on_its_slices()[20].box, target.box)

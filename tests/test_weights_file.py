@@ -121,5 +121,5 @@ def test_what_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
 
 def test_torchscript_is_refused_with_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which is replaced
-    with pytest.raises(InputError, match=r"no TorchScript.*export-onnx"):
+    with pytest.raises(InputError, match=r"no TorchScript.*samparser tuned onnx"):
         torch.jit.script(build("tiny"))

@@ -5,7 +5,9 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,22 @@ BUNDLE = next(
 )
 sys.path.insert(0, str(BUNDLE))  # the bundle carries its own code
 
-from lib.endpoints import replace_endpoints  # noqa: E402
+from lib.audit import told_of  # noqa: E402
+from lib.endpoints import SENT, replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
-from lib.infer import Segmenter  # noqa: E402
+from lib.infer import AUTO, Finder, Segmenter  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
-from lib.limits import check_size, number  # noqa: E402
+from lib.limits import check_picture, check_size, number  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
+from lib.segmentations import replace_segmentations  # noqa: E402
 from lib.series import CheckedSeries  # noqa: E402
 from lib.sessions import CheckedSessions  # noqa: E402
 from lib.stores import CheckedDatastore  # noqa: E402
+from lib.threads import off_the_loop  # noqa: E402
 from lib.train import Tuner  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
@@ -37,6 +42,8 @@ from monailabel.interfaces.exception import ImageNotFoundException  # noqa: E402
 from samparser_monai.errors import InputError, root_cause, unknown  # noqa: E402
 
 log = logging.getLogger(__name__)
+TAGS = {"coarse": "prompt", "draft": "draft"}
+"""What a label is for -> what the tag of it is called in a request."""
 
 
 class SamParserApp(MONAILabelApp):
@@ -46,14 +53,15 @@ class SamParserApp(MONAILabelApp):
     '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
     are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
     and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
-    finds the patient in the name of an image.
+    finds the patient in the name of an image, ``--conf versions 20`` is how many models stay.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         overrides = {key: conf[key] for key in ("backbone", "checkpoint") if key in conf}
         if "labels" in conf:
             overrides["labels"] = labels_given(conf["labels"])
-        self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides)
+        versions = int(number(conf, "versions", 20, least=1))
+        self.model = Model(Path(conf.get("bundle", BUNDLE)).resolve(), overrides, versions)
         self.volumes = OpenVolumes(self.model, int(number(conf, "volumes", 3, least=1)))
         self.runs = Runs(self.model.bundle)
         self.unpacked = int(number(conf, "unpacked_gb", 4) * 1e9)
@@ -69,8 +77,9 @@ class SamParserApp(MONAILabelApp):
         self._auto_update_scoring = False  # a process of its own at every sample and every start
 
     def init_infers(self) -> dict[str, Any]:
-        """Return the two extents of an answer."""
+        """Return the two extents of an answer to prompts, and what asks for none."""
         return {
+            AUTO: Finder(self.volumes, "All organs that the model knows by name, no prompt"),
             "samparser": Segmenter(self.volumes, 3, "The whole organ from a box or clicks"),
             "samparser_slice": Segmenter(self.volumes, 2, "One slice from a box or clicks"),
         }
@@ -120,7 +129,7 @@ class SamParserApp(MONAILabelApp):
         return CheckedSessions(path, expiry, self.unpacked) if load else None
 
     def _download_dcmqi_tools(self) -> None:
-        """Do without dcmqi: DICOM SEG is written by itk, and no server here has a network."""
+        """Do without dcmqi, see ``lib.segmentations``: no server here has a network."""
 
     def on_init_complete(self) -> None:
         """Make the server ready for its first request."""
@@ -131,11 +140,13 @@ class SamParserApp(MONAILabelApp):
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
         guard(app, hosts, self.uploaded)
         replace_endpoints(self.check_training, self.runs.stopped)
+        replace_segmentations(self.model.labels)
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
-        with self.model.using("latest") as name:
-            log.info("answers come from tuned part %s", name)
-        Segmenter.warm_up()
+        off_the_loop(app)
+        self.model.network(name := self.model.versions.resolve("latest"))
+        log.info("answers come from tuned part %s", name)
+        threading.Thread(target=Segmenter.warm_up, daemon=True).start()  # nobody waits for it
         super().on_init_complete()
 
     def check_training(self, request: dict[str, Any]) -> None:
@@ -154,40 +165,51 @@ class SamParserApp(MONAILabelApp):
         Raises:
             InputError: it cannot be answered.
         """
-        coarse = label_file = ""
-        request = dict(request)
+        told_of(request)
+        request = _without_paths(request)
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):
             raise ImageNotFoundException(f"image {image!r:.80} is not in the datastore")
         if not kept and Path(image).resolve().parent == Path(tempfile.gettempdir()).resolve():
-            check_size(image, self.unpacked)
+            check_picture(image, self.unpacked)
         if request.get("model") not in self._infers:
             raise unknown("model", request.get("model"), self._infers)
-        prompts, tag = request.pop("prompts", None), request.pop("prompt_tag", None)
+        prompts = request.pop("prompts", None)
+        tags = {key: request.pop(f"{name}_tag", None) for key, name in TAGS.items()}
         if isinstance(prompts, Mapping):
-            asked = prompts.get(image) or {}
+            tags["coarse"], asked = None, prompts.get(image) or {}
             if not isinstance(asked, Mapping):
                 raise InputError(f"prompts of {image!r} must be an object, not {asked!r:.80}")
-            request.update(asked, image=image)
-        elif tag:
-            label = store.get_label_by_image_id(image, tag)
-            if not label:
-                raise InputError(f"{image}: no prompts, and no coarse label of tag {tag!r}")
-            label_file, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
-            coarse = with_own_values(label_file, info, self.model.labels)
-        request = {key: value for key, value in request.items() if key != "coarse"}
-        request |= {"coarse": coarse} if coarse else {}
-        try:
-            result = super().infer(request, datastore)
-        except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
-            raise (root_cause(error) or error) from None
-        finally:
-            if coarse != label_file:
-                Path(coarse).unlink()
+            request.update(_without_paths(asked), image=image)
+        with ExitStack() as files:
+            for key, tag in tags.items():
+                if tag:
+                    request[key] = files.enter_context(self._label(store, image, tag))
+            if sent := SENT.get():
+                check_size(sent, self.unpacked)
+                request["draft"] = sent
+            try:
+                result = super().infer(request, datastore)
+            except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
+                raise (root_cause(error) or error) from None
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result
+
+    @contextmanager
+    def _label(self, store: Any, image: str, tag: str) -> Iterator[str]:
+        """Give the label of an image with the organs' own values, perhaps in a file for now."""
+        label = store.get_label_by_image_id(image, tag)
+        if not label:
+            raise InputError(f"{image}: no prompts, and no label of tag {tag!r}")
+        path, info = store.get_label_uri(label, tag), store.get_label_info(label, tag)
+        own = with_own_values(path, info, self.model.labels)
+        try:
+            yield own
+        finally:
+            if own != path:
+                Path(own).unlink()
 
     def _uploaded(self, image: Any) -> bool:
         """Tell whether a path is what the server itself wrote: a session, or an upload."""
@@ -200,3 +222,8 @@ class SamParserApp(MONAILabelApp):
     def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Refuse what is for pathology."""
         raise InputError("whole-slide inference is not served: POST /infer/samparser")
+
+
+def _without_paths(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request without what only the server itself may say: where files lie."""
+    return {key: value for key, value in request.items() if key not in TAGS}

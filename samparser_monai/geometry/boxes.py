@@ -17,6 +17,13 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
+def box_of(mask: Tensor) -> np.ndarray | None:
+    """Return the tight XYXY box (4,) of a mask (HxW, bool), on any device; None if it is empty."""
+    sides = torch.cat([mask.any(0), mask.any(1)]).cpu().numpy()
+    columns, rows = (np.flatnonzero(side) for side in np.split(sides, [mask.shape[1]]))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]]) if len(rows) else None
+
+
 def loosen_boxes(boxes: Tensor, shift: Tensor, size: tuple[float, float]) -> Tensor:
     """Move each side of XYXY boxes (Nx4) outward by ``shift`` (Nx4, pixels), within (H, W)."""
     outward = torch.tensor([-1.0, -1.0, 1.0, 1.0])

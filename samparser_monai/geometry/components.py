@@ -4,19 +4,39 @@ import numpy as np
 from scipy import ndimage
 
 
-def instances_of(label: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:
+def numbered_parts(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the components (8 neighbours) of each value of a label picture (HxW) from 1.
+
+    Returns:
+        The values (N,) in the order of the numbers, and the numbers (HxW, int32; 0: none).
+    """
+    values: list[int] = []
+    numbers = np.zeros(label.shape, np.int32)
+    for value in np.unique(label[label > 0]):
+        parts, count = ndimage.label(label == value, structure=np.ones((3, 3)))
+        numbers += np.where(parts > 0, parts + len(values), 0)
+        values += [int(value)] * count
+    return np.array(values, dtype=np.int64), numbers
+
+
+def instances_of(
+    label: np.ndarray, min_area: int, numbers: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Split a label picture (HxW) into its connected components (8 neighbours) per value.
+
+    Args:
+        label: the picture.
+        min_area: of a component, in pixels.
+        numbers: of the components, HxW, where numbered_parts has made them before.
 
     Returns:
         The values (N,) and the masks (NxHxW, bool) of the components of at least ``min_area``
         pixels; a left and a right kidney are two.
     """
-    values, masks = [], []
-    for value in np.unique(label[label > 0]):
-        parts, count = ndimage.label(label == value, structure=np.ones((3, 3)))
-        areas = np.bincount(parts.ravel(), minlength=count + 1)
-        for part in range(1, count + 1):
-            if areas[part] >= min_area:
-                values.append(value)
-                masks.append(parts == part)
-    return np.array(values, dtype=np.int64), np.array(masks, dtype=bool).reshape(-1, *label.shape)
+    if numbers is None:
+        _, numbers = numbered_parts(label)
+    found, first, areas = np.unique(numbers, return_index=True, return_counts=True)
+    kept = (found > 0) & (areas >= min_area)
+    masks = [numbers == number for number in found[kept]]
+    values = label.ravel()[first[kept]].astype(np.int64)
+    return values, np.array(masks, dtype=bool).reshape(-1, *label.shape)

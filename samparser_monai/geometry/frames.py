@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,11 +21,28 @@ def frame_scale(size: Sequence[int], image_size: int) -> tuple[Tensor, tuple[int
 
 def into_frame(picture: Tensor, image_size: int) -> Tensor:
     """Resize a picture (CxHxW) to the square and pad it with 0: CxSxS."""
-    _, (height, width) = frame_scale(picture.shape[-2:], image_size)
-    resized = F.interpolate(
-        picture[None], (height, width), mode="bilinear", antialias=True, align_corners=False
-    )[0]
-    return F.pad(resized, (0, image_size - width, 0, image_size - height))
+    inside = _resized(picture, image_size)
+    height, width = inside.shape[-2:]
+    return F.pad(inside, (0, image_size - width, 0, image_size - height))
+
+
+def framed(picture: Tensor, image_size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return a picture (3xHxW, or grey 1xHxW, 0..255) as the network takes it: 3xSxS, normalized.
+
+    What is resized is the picture as it is: of a grey one a single channel.
+    """
+    inside = _resized(picture.float(), image_size)
+    frame = torch.zeros(3, image_size, image_size)
+    part = frame[:, : inside.shape[1], : inside.shape[2]].copy_(inside)
+    part.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1))
+    return frame
+
+
+def _resized(picture: Tensor, image_size: int) -> Tensor:
+    _, size = frame_scale(picture.shape[-2:], image_size)
+    return F.interpolate(picture[None], size, mode="bilinear", antialias=True, align_corners=False)[
+        0
+    ]
 
 
 def coverage(masks: Sequence[Tensor] | Tensor, image_size: int, mask_size: int) -> Tensor:
@@ -56,7 +74,17 @@ def _covered(mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     if not len(down):
         return torch.zeros(len(rows), len(columns))
     y, x = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
-    return rows[:, y] @ mask[y, x].float() @ columns[:, x].T
+    rows, columns = rows[:, y], columns[:, x]
+    covered = torch.zeros(len(rows), len(columns))
+    i, j = _nonzero(rows), _nonzero(columns)
+    covered[i, j] = rows[i] @ mask[y, x].float() @ columns[j].T
+    return covered
+
+
+def _nonzero(rows: Tensor) -> slice:
+    """Return which rows are not 0; they lie together."""
+    found = rows.any(1).nonzero()[:, 0]
+    return slice(found[0], found[-1] + 1)
 
 
 def _overlap(side: int, step: float, count: int) -> Tensor:
@@ -79,3 +107,12 @@ def from_frame(logits: Tensor, size: Sequence[int], image_size: int) -> Tensor:
     full = F.interpolate(logits, (image_size, image_size), mode="bilinear", align_corners=False)
     inner = full[..., :height, :width]
     return F.interpolate(inner, tuple(size), mode="bilinear", align_corners=False)
+
+
+def mask_in_columns(logits: Tensor, size: Sequence[int], image_size: int) -> np.ndarray:
+    """Return the mask (HxW, bool) of low-resolution logits (1xhxw), its columns contiguous.
+
+    Run lengths go along the columns: laid out like this, none has to be gathered.
+    """
+    turned = from_frame(logits[None].transpose(2, 3).contiguous(), size[::-1], image_size)
+    return (turned[0, 0] > 0).cpu().numpy().T

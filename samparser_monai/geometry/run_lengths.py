@@ -14,7 +14,8 @@ Rle = dict[str, Any]
 
 
 def rle_of(mask: np.ndarray) -> Rle:
-    """Return the run lengths of a mask (HxW)."""
+    """Return the run lengths of a mask (HxW); without a copy where its columns are contiguous."""
+    mask = mask.view(np.uint8) if mask.dtype == bool and mask.flags.f_contiguous else mask
     return coco.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 

@@ -41,7 +41,7 @@ def verdict(results: str | Path, scenario: str, options: Mapping[str, Any]) -> d
                 pairs = [(alone[seed], richer[seed]) for seed in seeds]
                 comparisons.append({"study": study, "method": method, **compare(pairs)})
     if not comparisons:
-        command = f"python scripts/compare.py --scenario {scenario} --methods all --seeds 3"
+        command = f"samparser compare --scenario {scenario} --methods all --seeds 3"
         wanted = " or ".join(RICHER)
         reason = f"not known: {results} has no runs of coefficients and of {wanted}: run {command}"
         return {"enough": None, "reason": reason, "comparisons": []}

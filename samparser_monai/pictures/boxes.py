@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,14 +29,17 @@ log = logging.getLogger(__name__)
 
 
 def boxed_items(
-    root: str | Path, prompts: str | Path | None, missing: Missing = "fail"
+    root: str | Path | Sequence[str | Path],
+    prompts: str | Path | None,
+    missing: Missing = "fail",
 ) -> list[Item]:
     """List the pictures of a folder that boxes are given for: {image, case, size, prompts}.
 
     A picture that cannot be opened has an ``error``: the others can go on.
 
     Args:
-        root: the folder; a picture in a folder below goes by its path, or by its name alone.
+        root: the folder; a picture in a folder below goes by its path, or by its name alone. Or a
+            picture, or several of these.
         prompts: a JSON file with a list of {box, label?} to a picture's name, boxes XYXY in its
             pixels, corners included; or a COCO file, whose ``bbox`` are taken; or NWPU's folder
             ``ground truth/`` of text boxes.
@@ -52,7 +55,11 @@ def boxed_items(
     if missing not in get_args(Missing):
         raise unknown("missing", missing, get_args(Missing))
     boxes, sizes = read_boxes(prompts)
-    items = _pictures_of(boxes, sizes, Path(str(root)), f"prompts={str(prompts)!r}", missing)
+    several = root if isinstance(root, Sequence) and not isinstance(root, str) else [root]
+    roots = [Path(str(one)) for one in several]
+    items = _pictures_of(boxes, sizes, roots, f"prompts={str(prompts)!r}", missing)
+    if taken := [item["image"] for item in items if item["case"].casefold() == "run"]:
+        raise InputError(f"{taken[0]} would be answered in run.json, the run's own: rename it")
     headers = each(header_or_error, [item["image"] for item in items], "pictures")
     lost = [header for header in headers if isinstance(header, InputError)]
     if len(lost) == len(items):
@@ -81,16 +88,17 @@ def boxed_items(
 
 
 def _pictures_of(
-    boxes: Boxes, sizes: Sizes, root: Path, source: str, missing: Missing
+    boxes: Boxes, sizes: Sizes, roots: Sequence[Path], source: str, missing: Missing
 ) -> list[Item]:
     """Return {image, case, prompts, size?} of the pictures that boxes are given for."""
-    pictures = pictures_in(root, "dataset_dir")
+    pictures = _named(roots)
     cases = {path: name for name, path in pictures.items()}
-    places = locate([name for name in boxes if name not in pictures], [root])
+    folders = [root.parent if root.is_file() else root for root in roots]
+    places = locate([name for name in boxes if name not in pictures], folders)
     found: dict[Path, Item] = {}
     unknown_names = []
     for name, prompts in boxes.items():
-        path = pictures.get(composed(name)) or places.get(name, root / name)
+        path = pictures.get(composed(name)) or places.get(name, folders[0] / name)
         path = path if path in cases else _without_ending(composed(name), pictures, path)
         if path not in cases:
             unknown_names.append(name)
@@ -108,6 +116,17 @@ def _pictures_of(
     if len(found) < len(pictures):
         log.info("%d of %d pictures have no boxes", len(pictures) - len(found), len(pictures))
     return list(found.values())
+
+
+def _named(roots: Sequence[Path]) -> dict[str, Path]:
+    """Return pictures by their names: files, and those below folders."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        one = {composed(root.stem): root} if root.is_file() else pictures_in(root, "dataset_dir")
+        if twice := found.keys() & one.keys():
+            raise InputError(f"dataset_dir holds two pictures {min(twice)!r}: keep one")
+        found |= one
+    return found
 
 
 def _without_ending(name: str, pictures: Mapping[str, Path], path: Path) -> Path:
@@ -219,14 +238,18 @@ def _checked_item(item: Item, faults: list[str]) -> Item:
     prompts = []
     for number, prompt in enumerate(item["prompts"]):
         try:
-            prompts.append(_checked(prompt, f"{item['image']}: prompt {number}", item["size"]))
+            prompts.append(checked_box(prompt, f"{item['image']}: prompt {number}", item["size"]))
         except InputError as error:
             faults.append(str(error))
     return {**item, "prompts": prompts}
 
 
-def _checked(prompt: Any, where: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Return {label, box} with the box cut at the borders of the picture (H, W)."""
+def checked_box(prompt: Any, where: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Return {label, box} with the box cut at the borders of the picture (H, W).
+
+    Raises:
+        InputError: it is no box, has no area, or lies outside.
+    """
     box: Any = prompt.get("box") if isinstance(prompt, dict) else None
     if not _is_box(box):
         raise InputError(f"{where} is {prompt!r}: it needs 'box': [x0, y0, x1, y1] in pixels")

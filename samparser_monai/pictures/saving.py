@@ -12,7 +12,7 @@ from monai.transforms import Transform
 from PIL import Image
 from pycocotools import mask as coco
 
-from samparser_monai.errors import InputError, writable
+from samparser_monai.errors import Unfinished, writable
 from samparser_monai.files import replacing
 from samparser_monai.geometry.run_lengths import Rle
 
@@ -50,12 +50,12 @@ class SaveInstances(Transform):
         """Write ``pictures.csv``.
 
         Raises:
-            InputError: some pictures had an error; all others are done.
+            Unfinished: some pictures had an error; all others are done.
         """
         with replacing(self.folder / "pictures.csv") as temporary:
             pd.DataFrame(self.rows).to_csv(temporary, index=False)
         if failed := [row for row in self.rows if row["error"]]:
-            raise InputError(
+            raise Unfinished(
                 f"{len(failed)} of {len(self.rows)} pictures could not be segmented, the others "
                 f"are done; see {self.folder / 'pictures.csv'}; the first: {failed[0]['error']}"
             )

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.geometry.frames import frame_scale, from_frame, into_frame
+from samparser_monai.geometry.frames import frame_scale, framed, mask_in_columns
 from samparser_monai.geometry.run_lengths import Rle, rle_of
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.sam.portions import decode_in_portions
@@ -85,8 +85,6 @@ class TiledBoxInferer(Inferer):
         if not 0 <= overlap < 1:
             raise InputError(f"overlap={overlap} must be a share of a tile, from 0 to below 1")
         self.backbone, self.tile, self.overlap, self.at_once = backbone, tile, overlap, at_once
-        self.mean = torch.tensor(backbone.mean).view(3, 1, 1)
-        self.std = torch.tensor(backbone.std).view(3, 1, 1)
 
     def __call__(
         self, inputs: Tensor, network: SamNetwork, boxes: Sequence[np.ndarray], **_: Any
@@ -123,7 +121,8 @@ class TiledBoxInferer(Inferer):
         """Return the low-resolution logits and predicted IoU of the boxes in a tile."""
         pixels = picture[:, slice(*tile.rows), slice(*tile.columns)].cpu()
         inside = boxes - tile.corner
-        image = into_frame((pixels - self.mean) / self.std, self.backbone.image_size)
+        side, mean, std = self.backbone.image_size, self.backbone.mean, self.backbone.std
+        image = framed(pixels, side, mean, std)
         scale, _ = frame_scale(tile.size, self.backbone.image_size)
         device = next(network.parameters()).device
         embedding = network.embed(network.features(image[None].to(device)))[0]
@@ -132,7 +131,7 @@ class TiledBoxInferer(Inferer):
 
     def _placed(self, logits: Tensor, tile: Tile, size: tuple[int, int]) -> Rle:
         """Return the mask of logits (1xhxw) in a tile as the picture's."""
-        full = from_frame(logits[None], tile.size, self.backbone.image_size)
-        mask = np.zeros(size, dtype=np.uint8, order="F")
-        mask[slice(*tile.rows), slice(*tile.columns)] = (full[0, 0] > 0).numpy()
+        mask = np.zeros(size, dtype=bool, order="F")
+        inside = mask_in_columns(logits, tile.size, self.backbone.image_size)
+        mask[slice(*tile.rows), slice(*tile.columns)] = inside
         return rle_of(mask)

@@ -10,7 +10,7 @@ from monai.transforms import MapTransform, Transform
 from pycocotools import mask as coco
 
 from samparser_monai.errors import InputError
-from samparser_monai.geometry.frames import from_frame
+from samparser_monai.geometry.frames import mask_in_columns
 from samparser_monai.geometry.run_lengths import Rle, boxes_of_rles, rle_of
 from samparser_monai.pictures.reading import read_picture
 
@@ -30,9 +30,7 @@ class LoadPictured(Transform):
         self.bands, self.note_errors = bands, note_errors
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Read the picture, unless its features are known: then its size is enough."""
-        if "features" in data:
-            return {**data, "image": torch.zeros(1).expand(3, *data["size"])}
+        """Read the picture."""
         if not self.note_errors:
             return self._read(data)
         try:
@@ -117,8 +115,8 @@ class InstanceMasksd(MapTransform):
             asked = ~data["ignored"][n].bool().numpy() if "ignored" in data else True
             for place, annotation in enumerate(data["annotations"][n]):
                 # one at a time: at full size they would fill the memory
-                full = from_frame(logits[place : place + 1], data["size"][n], self.image_size)
-                prediction = (full[0, 0] > 0).cpu().numpy() & asked
+                mask = mask_in_columns(logits[place], data["size"][n], self.image_size)
+                prediction = mask & asked
                 found.append(
                     {
                         "case": data["case"][n],

@@ -76,7 +76,7 @@ def published(backbone: str) -> Path:
     if not path.exists():
         raise InputError(
             f"backbone={backbone!r} needs {path}, which is not there: "
-            f"run `python scripts/fetch.py {backbone}`, {source.by_hand(path)}, "
+            f"run `samparser fetch {backbone}`, {source.by_hand(path)}, "
             "or give your own file by --checkpoint"
         )
     source.verify(path)

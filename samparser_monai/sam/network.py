@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from samparser_monai.errors import InputError, one_line
+from samparser_monai.sam.decoding import dense_of, masks_of
 from samparser_monai.sam.named_prompts import NamedPrompts
 
 Boxes = Tensor | Sequence[Tensor]
@@ -48,6 +49,7 @@ class SamNetwork(nn.Module):
         self.backbone = ""
         self.base_sha256 = ""
         self.named_prompts: NamedPrompts | None = None  # see with_names
+        self.engine: Callable[[SamNetwork, Tensor], Tensor] | None = None  # see with_engine
 
     def train(self, mode: bool = True) -> Self:
         """Switch the mode, but for the encoder: its batch statistics are part of SAM's weights."""
@@ -60,8 +62,8 @@ class SamNetwork(nn.Module):
         one_line()
         raise InputError(
             "this network has no TorchScript: its boxes are lists and its weights are "
-            "parametrized; use `python scripts/tuned.py export-onnx models/tuned.safetensors "
-            "FOLDER` or `merge`, which every tool for SAM loads"
+            "parametrized; use `samparser tuned onnx models/tuned.safetensors FOLDER` or "
+            "`samparser tuned merge`, which every tool for SAM loads"
         )
 
     def forward(
@@ -92,6 +94,8 @@ class SamNetwork(nn.Module):
         if self.split is None:
             return image
         with torch.no_grad():
+            if self.engine is not None and image.device.type == "cpu":
+                return self.engine(self, image)
             return self.split.prefix(self.image_encoder, image)
 
     def embed(self, features: Tensor) -> Tensor:
@@ -105,7 +109,7 @@ class SamNetwork(nn.Module):
         embedding: Tensor,
         boxes: Boxes | None = None,
         points: Sequence[Tensor] | None = None,
-        masks: Sequence[Tensor] | None = None,
+        masks: Sequence[Tensor | Sequence[Tensor | None]] | None = None,
         names: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the logits Tx1xhxw and the predicted IoU Tx1 of all prompts of all images.
@@ -118,7 +122,7 @@ class SamNetwork(nn.Module):
             boxes: for each image Nx4, XYXY in pixels of the model's input.
             points: for each image NxPx3: x and y in those pixels, and 1 for the foreground, 0 for
                 the background, -1 for no point.
-            masks: for each image Nx1xhxw, low-resolution logits.
+            masks: for each image N low-resolution logits, 1xhxw; None for a prompt without any.
             names: for each image N whole numbers, places in ``named_prompts.organs``: the organ is
                 asked for in the place of the prompt's box; -1 where the box counts.
         """
@@ -126,28 +130,30 @@ class SamNetwork(nn.Module):
         if not given:
             side = self.prompt_encoder.input_image_size[0]
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
+        which = [n for n, of_image in enumerate(given[0]) for _ in of_image]
         clicks = _joined(points, embedding)
         sparse, dense = self.prompt_encoder(
             points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
             boxes=_joined(boxes, embedding),
-            masks=_joined(masks, embedding),
+            masks=None,
         )
         if names is not None:
             assert self.named_prompts is not None, "names are asked of a network without them"
-            sparse, dense = self.named_prompts(
-                torch.cat([*names]), sparse, dense, boxes is not None
-            )
-        # The decoder takes one image and adds its embedding to the dense prompt of each box. With
-        # the embedding in the dense prompt already and zero for the image, boxes of several
-        # images share one pass: x + 0 = x.
-        of_each = [e.expand(len(p), *e.shape) for e, p in zip(embedding, given[0], strict=True)]
-        dense = dense + torch.cat(of_each)
-        return self.mask_decoder(
-            image_embeddings=torch.zeros_like(embedding[:1]),
-            image_pe=self.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
+            sparse, _ = self.named_prompts(torch.cat([*names]), sparse, dense, boxes is not None)
+        pictures = embedding + dense[:1]
+        flat = [mask for of_image in masks or () for mask in of_image]
+        if masked := {n: mask for n, mask in enumerate(flat) if mask is not None}:
+            dense = dense_of(self.prompt_encoder, torch.stack([*masked.values()]).to(embedding))
+            own = torch.stack([embedding[which[n]] for n in masked])
+            pictures = torch.cat([pictures, own + dense])
+            for place, n in enumerate(masked, start=len(embedding)):
+                which[n] = place
+        return masks_of(
+            self.mask_decoder,
+            pictures,
+            which,
+            self.prompt_encoder.get_dense_pe(),
+            sparse.expand(len(which), -1, -1),
         )
 
 

@@ -11,7 +11,7 @@ Item = dict[Hashable, Any]
 
 
 def collate(items: Sequence[Item]) -> Item:
-    """Stack images and features, join the instances' masks, and list everything else.
+    """Stack images and features (float32), join the instances' masks, and list everything else.
 
     ``label`` is Tx1xhxw over all T instances of the batch; ``boxes`` stays a list of Nx4.
     """
@@ -20,6 +20,8 @@ def collate(items: Sequence[Item]) -> Item:
         if key in batch:
             kept = all(isinstance(tensor, MetaTensor) for tensor in batch[key])
             batch[key] = (collate_meta_tensor_fn if kept else torch.stack)(batch[key])
+    if "features" in batch:
+        batch["features"] = batch["features"].float()
     if "boxes" in batch:
         batch.setdefault("features", None)  # the network computes them
     if "label" in batch:

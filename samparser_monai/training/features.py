@@ -11,9 +11,10 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import ignite.distributed as idist
 import torch
@@ -21,15 +22,20 @@ from monai.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import is_full
 from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.engines import prefix_hash
+
+if TYPE_CHECKING:
+    from samparser_monai.training.prepared import PreparedItems
 
 log = logging.getLogger(__name__)
 HEADER = 256  # of a file, more than what safetensors writes
+ENDINGS = (".safetensors", ".item")  # features, and what is prepared beside them
 Precision = Literal["float16", "bfloat16", "float32"]
 
 
@@ -68,9 +74,9 @@ class FeatureCache:
         digest.update(pixels.contiguous().numpy().data)
         return digest.hexdigest()[:40]
 
-    def path(self, key: str) -> Path:
+    def path(self, key: str, ending: str = ".safetensors") -> Path:
         """Return the file of an entry."""
-        return self.folder / key[:2] / f"{key}.safetensors"
+        return self.folder / key[:2] / f"{key}{ending}"
 
     def read(self, key: str) -> Tensor | None:
         """Return an entry, Cxhxw, memory-mapped; None if it is gone or its checksum is wrong."""
@@ -96,11 +102,23 @@ class FeatureCache:
             InputError: the disk is full; what was stored before can be used.
         """
         path, features = self.path(key), features.to("cpu", self.dtype).contiguous()
-        path.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
+        with self.entry(path) as temporary:
             save_file({"features": features}, temporary, {"crc32": _checksum(features)})
+        return path
+
+    @contextmanager
+    def entry(self, path: Path) -> Iterator[Path]:
+        """Give a temporary path to write to, and rename it when that has gone well.
+
+        Raises:
+            InputError: the disk is full; what was stored before can be used.
+        """
+        path.parent.mkdir(exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
             os.replace(temporary, path)
         except (OSError, SafetensorError) as error:
             if not is_full(error, path.parent):
@@ -110,54 +128,78 @@ class FeatureCache:
                 "another folder by --cache_dir, or lower --cache_limit_gb; what is cached stays"
             ) from error
         finally:
-            Path(temporary).unlink(missing_ok=True)
-        return path
+            temporary.unlink(missing_ok=True)
+
+    def use(self, path: Path) -> int:
+        """Mark an entry as used, for the least recently used go first; return its size, or 0."""
+        try:
+            os.utime(path)
+            return path.stat().st_size
+        except FileNotFoundError:  # another process needed the room
+            return 0
 
     def fill(
-        self, dataset: Dataset, network: SamNetwork, batch_size: int = 1, workers: int = 0
+        self,
+        dataset: Dataset,
+        network: SamNetwork,
+        batch_size: int = 1,
+        workers: int = 0,
+        prepared: "PreparedItems | None" = None,
     ) -> list[str | None]:
         """Compute what is missing and return the key to each item; None where it has no room.
 
-        With several processes each computes its share of the items.
+        With several processes each computes its share of the items, and returns their keys.
+
+        Args:
+            dataset: whose items have ``image``, as the network takes it.
+            network: whose frozen prefix it is.
+            batch_size: pictures that one pass of the prefix takes.
+            workers: processes that make and hash the pixels.
+            prepared: where the rest of the items is kept, and found without making pixels.
         """
         prefix = prefix_hash(network)
         rank, world = idist.get_rank(), idist.get_world_size()
         share = range(rank, len(dataset), world)
-        pictures = DataLoader(
-            Subset(dataset, share), batch_size, num_workers=workers, collate_fn=_pictures
-        )
-        keys: list[str | None] = []
-        room = self.limit // world
+        keys: dict[int, str | None] = {}
+        if prepared is not None:
+            keys = {n: key for n in share if (key := prepared.key(n))}
+        room = self.limit // world - sum(self.use(self.path(key)) for key in keys.values() if key)
         stored = self._evict(self.limit)
         size = 0  # of an entry, known after the first
+        device = next(network.parameters()).device
+        pictures: DataLoader = DataLoader(
+            _Keyed(dataset, self, prefix, prepared),
+            batch_size,
+            sampler=[n for n in share if n not in keys],
+            num_workers=workers,
+            collate_fn=list,
+            pin_memory=device.type == "cuda",
+        )
         with tqdm(total=len(share), desc="features", unit="picture", disable=rank > 0) as bar:
-            for images in pictures:
-                wanted = [self.key(image, prefix) for image in images]
-                found = {key: self.path(key) for key in wanted if self.read(key) is not None}
-                room -= sum(_use(path) for path in found.values())
-                missing = [n for n, key in enumerate(wanted) if key not in found]
+            bar.update(len(keys))
+            for batch in pictures:
+                missing = {key: pixels for _, key, pixels in batch if pixels is not None}
+                found = {key: self.path(key) for _, key, pixels in batch if pixels is None}
+                room -= sum(self.use(path) for path in found.values())
                 if missing and room > size:
-                    computed = self._compute(images[missing], network)
+                    images = torch.stack(list(missing.values())).to(device, non_blocking=True)
+                    computed = self._compute(images, network)
                     if not size:
                         size = computed[0].numel() * self.dtype.itemsize + HEADER
                         self._announce(len(dataset), size)
-                    for n, features in zip(missing[: room // size], computed, strict=False):
+                    for key, features in list(zip(missing, computed, strict=True))[: room // size]:
                         if stored + size > self.limit:
                             stored = self._evict(self.limit - size)
-                        found[wanted[n]] = self.write(wanted[n], features)
+                        found[key] = self.write(key, features)
                         room, stored = room - size, stored + size
-                keys += [key if key in found else None for key in wanted]
-                bar.update(len(wanted))
-        if world > 1:
-            shares: list[Any] = [None] * world
-            torch.distributed.all_gather_object(shares, keys)
-            keys = [shares[n % world][n // world] for n in range(len(dataset))]
-        return keys
+                keys |= {n: key if key in found else None for n, key, _ in batch}
+                bar.update(len(batch))
+        idist.barrier()
+        return [keys[n] for n in share]
 
     def _compute(self, images: Tensor, network: SamNetwork) -> Tensor:
-        device = next(network.parameters()).device
-        with torch.autocast(device.type, self.precision, self.precision != torch.float32):
-            return network.features(images.to(device))
+        with torch.autocast(images.device.type, self.precision, self.precision != torch.float32):
+            return network.features(images)
 
     def _announce(self, count: int, size: int) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -168,7 +210,8 @@ class FeatureCache:
 
     def _evict(self, limit: int) -> int:
         """Remove what was used longest ago until the rest fits; return the size of the rest."""
-        entries = [(p, p.stat()) for p in self.folder.glob("*/*.safetensors")]
+        paths = (p for ending in ENDINGS for p in self.folder.glob(f"*/*{ending}"))
+        entries = [(p, p.stat()) for p in paths]
         total = sum(state.st_size for _, state in entries)
         for path, state in sorted(entries, key=lambda entry: entry[1].st_mtime):
             if total <= limit:
@@ -178,27 +221,25 @@ class FeatureCache:
         return total
 
 
-def prefix_hash(network: SamNetwork) -> str:
-    """Return a hash of the cut and of all the numbers that it reads and that are not tuned."""
-    assert network.split is not None
-    digest = hashlib.sha256(network.split.name.encode())
-    tuned = {id(p) for p in network.image_encoder.parameters() if p.requires_grad}
-    state: Mapping[str, Tensor] = network.image_encoder.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        if id(tensor) not in tuned and name.startswith(network.split.reads):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+class _Keyed(Dataset):
+    """The places, keys and pixels of a dataset's items; no pixels where features are cached."""
 
+    def __init__(
+        self,
+        dataset: Dataset,
+        cache: FeatureCache,
+        prefix: str,
+        prepared: "PreparedItems | None",
+    ) -> None:
+        self.dataset, self.cache, self.prefix, self.prepared = dataset, cache, prefix, prepared
 
-def _use(path: Path) -> int:
-    """Mark an entry as used, for the least recently used go first; return its size."""
-    os.utime(path)
-    return path.stat().st_size
-
-
-def _pictures(items: list[Any]) -> Tensor:
-    return torch.stack([torch.as_tensor(item["image"]) for item in items])
+    def __getitem__(self, n: int) -> tuple[int, str, Tensor | None]:
+        item = self.dataset[n]
+        pixels = torch.as_tensor(item["image"])
+        key = self.cache.key(pixels, self.prefix)
+        if self.prepared is not None:
+            self.prepared.write(n, item, key)
+        return n, key, pixels if self.cache.read(key) is None else None
 
 
 def _checksum(tensor: Tensor) -> str:

@@ -10,13 +10,17 @@ import ignite.distributed as idist
 import numpy as np
 from monai.data import Dataset
 from monai.transforms import Compose
+from monai.transforms.compose import execute_compose
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from samparser_monai.errors import InputError, at_least, root_cause
 from samparser_monai.files import sockets_fit
 from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.engines import prefix_hash
 from samparser_monai.training.collating import collate
 from samparser_monai.training.features import FeatureCache
+from samparser_monai.training.prepared import PreparedItems
+from samparser_monai.training.transforms import draws
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +90,11 @@ def fill_features(
         return
     pictures = loader.dataset
     assert isinstance(pictures, _PromptedDataset)
-    pictures.cache = None  # its items have no picture any more
-    pictures.keys = cache.fill(pictures, network, batch_size, loader.num_workers)
-    pictures.cache = cache
+    steady = Dataset(pictures.data, pictures.transform.steady)
+    once, _ = pictures.transform.split()
+    prepared = PreparedItems(cache, prefix_hash(network), once, pictures.data)
+    cache.fill(steady, network, batch_size, loader.num_workers, prepared)
+    pictures.prepared = prepared
 
 
 @functools.cache
@@ -106,13 +112,30 @@ class _NamedCase(Compose):
         super().__init__(getattr(transform, "transforms", transform))
 
     def __call__(self, item: Any, *args: Any, **options: Any) -> Any:
+        """Transform the item."""
+        return self._through(self.transforms, item)
+
+    def split(self) -> tuple[list[Any], list[Any]]:
+        """Return the transforms that make the same of an item every time, and the others."""
+        every = _flat(self)
+        return [t for t in every if not draws(t)], [t for t in every if draws(t)]
+
+    def steady(self, item: Any) -> Any:
+        """Return what is made of an item once."""
+        return self._through(self.split()[0], item)
+
+    def drawn(self, item: Any) -> Any:
+        """Return what is made at every step of an item that is prepared."""
+        return self._through(self.split()[1], item)
+
+    def _through(self, transforms: Sequence[Any], item: Any) -> Any:
         """Transform the item.
 
         Raises:
             InputError: whatever went wrong.
         """
         try:
-            return super().__call__(item, *args, **options)
+            return execute_compose(item, transforms)
         except Exception as error:
             case, cause = item.get("case"), root_cause(error)
             if cause and str(case) in str(cause):
@@ -124,26 +147,28 @@ class _NamedCase(Compose):
             raise InputError(f"case {case!r}: {' '.join(told.split())}") from error
 
 
+def _flat(transform: Any) -> list[Any]:
+    """Return what a Compose, and those in it, consist of; its own flatten() seeds them anew."""
+    if not isinstance(transform, Compose):
+        return [transform]
+    return [part for inner in transform.transforms for part in _flat(inner)]
+
+
 class _PromptedDataset(Dataset):
-    """The items of a dataset, with ``features`` in place of the picture where they are cached.
+    """The items of a dataset, prepared and with ``features`` where these are cached.
 
     A batch with a picture whose features have no room, or were damaged since, goes without any:
     the network computes them.
     """
 
-    cache: FeatureCache | None = None
-    keys: Sequence[str | None] = ()
+    prepared: PreparedItems | None = None
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
-        items = [dict(self.data[index]) for index in indices]
-        if self.cache is not None:
-            keys = [self.keys[index] for index in indices]
-            found = [self.cache.read(key) for key in keys if key is not None]
-            whole = [features.float() for features in found if features is not None]
-            if len(whole) == len(items):
-                for item, features in zip(items, whole, strict=True):
-                    item["features"] = features
-        return [self.transform(item) for item in items]
+        if self.prepared is not None:
+            found = [self.prepared.read(index) for index in indices]
+            if None not in found:
+                return [self.transform.drawn(item) for item in found]
+        return [self.transform(dict(self.data[index])) for index in indices]
 
 
 class _ViewSampler(DistributedSampler):

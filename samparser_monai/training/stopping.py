@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from torch import Tensor, nn
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import Unfinished
 
 
 class Finite:
@@ -44,7 +44,7 @@ class Finite:
     def _check(self, what: str, numbers: list[Tensor], engine: Engine) -> None:
         if numbers and not torch.stack([n.isfinite().all() for n in numbers]).all():
             state = engine.state
-            raise InputError(
+            raise Unfinished(
                 f"{what} is not finite at step {state.iteration} (epoch {state.epoch}, "
                 f"{names_of(state.batch)}): look at that case, or lower the rates; what was saved "
                 f"before stays in ckpt_dir={str(self.ckpt_dir)!r}"

@@ -11,14 +11,14 @@ from monai.utils import convert_to_tensor
 
 from samparser_monai.errors import at_least
 from samparser_monai.geometry.boxes import loosen_boxes
-from samparser_monai.geometry.frames import coverage, frame_scale, into_frame
+from samparser_monai.geometry.frames import coverage, frame_scale, framed
 from samparser_monai.geometry.run_lengths import masks_of, remasked
 
 Item = dict[Hashable, Any]
 
 
 class IntoFramed(Transform):
-    """Bring ``image``, ``boxes`` and ``label`` into the model's square frame.
+    """Bring ``image`` (3xHxW, or grey 1xHxW), ``boxes`` and ``label`` into the model's square.
 
     Args:
         image_size: side of the model's square input, in pixels.
@@ -31,18 +31,14 @@ class IntoFramed(Transform):
         self, image_size: int, mask_size: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         self.image_size, self.mask_size = image_size, mask_size
-        self.mean = torch.tensor(mean).view(3, 1, 1)
-        self.std = torch.tensor(std).view(3, 1, 1)
+        self.mean, self.std = mean, std
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add ``size`` (H, W), the picture's own, to the item and move the rest."""
         image = convert_to_tensor(data["image"], track_meta=False)
         size = tuple(image.shape[-2:])
         item = {**data, "size": size}
-        if "features" in data:  # the network will not look at the picture
-            item["image"] = torch.empty(0)
-        else:
-            item["image"] = into_frame((image - self.mean) / self.std, self.image_size)
+        item["image"] = framed(image, self.image_size, self.mean, self.std)
         if "boxes" in data:
             item["boxes"] = data["boxes"] * frame_scale(size, self.image_size)[0]
         if "label" in data:
@@ -82,6 +78,7 @@ class EpochSeeded(Randomizable):
     """What MONAI seeds at the start of an epoch; its draw does not depend on the items' order."""
 
     seed = 0
+    drawn = ("seed",)  # of a view's augmentation nothing depends on it, see fingerprint
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
@@ -99,27 +96,38 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
 class RandInstancesd(EpochSeeded, Transform):
     """Keep ``count`` instances of a picture at most, others in every epoch.
 
-    What a step of training holds in memory grows with them. It stands before the masks of
-    annotations are made, and behind the instances of a slice.
+    What a step of training holds in memory grows with them. Of ``annotations`` it stands before
+    their masks are made, of a slice's ``boxes`` behind them.
 
     Args:
         count: of the instances.
+        key: of what is counted; where the item does not have it, it stays as it is.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, key: str = "boxes") -> None:
         at_least(1, max_instances=count)
-        self.count = count
+        self.count, self.key = count, key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Choose among the ``annotations``, or among ``boxes`` and ``label``."""
-        count = len(data.get("boxes", data.get("annotations", ())))
+        """Choose among the ``annotations``, ``boxes`` and ``label`` of the item."""
+        item, count = dict(data), len(data.get(self.key, ()))
         if count <= self.count:
-            return dict(data)
+            return item
         random = np.random.default_rng(seed_of(self.seed, data))
         chosen = np.sort(random.choice(count, self.count, replace=False))
-        if "boxes" not in data:
-            return {**data, "annotations": [data["annotations"][n] for n in chosen]}
-        return {**data, "boxes": data["boxes"][chosen], "label": data["label"][chosen]}
+        if "annotations" in item:
+            item["annotations"] = [item["annotations"][n] for n in chosen]
+        return item | {key: item[key][chosen] for key in ("boxes", "label") if key in item}
+
+
+def draws(transform: Any) -> bool:
+    """Tell whether a transform is of every step, behind what is made of a picture once.
+
+    Which boxes are asked for, and how loose they are, changes neither the picture nor its masks.
+    """
+    return isinstance(transform, EpochSeeded | LoosenBoxesd) and not isinstance(
+        transform, RandAugmentd
+    )
 
 
 class RandAugmentd(EpochSeeded, Transform):
@@ -149,6 +157,7 @@ class RandAugmentd(EpochSeeded, Transform):
         if not masks[:count].any():  # nothing is left to ask for
             return dict(data)
         kept = {**data, "truth": masks[0]} if "truth" in data else remasked(data, masks)
+        kept.pop("parts", None)  # of the truth as it was
         return {**kept, "image": item["image"]}
 
 

@@ -119,20 +119,34 @@ class ModelLoader:
         load_path: of the whole network.
         network: that gets its weights.
         tuned: takes the place of that file: a tuned part, or ``published`` for nothing.
+        usual: where that file lies unless the user says otherwise.
 
     Raises:
-        InputError: the file is missing or damaged, or is of another network.
+        InputError: the file is missing or damaged, or is of another network; the user gave two.
     """
 
     def __init__(
-        self, load_path: str | Path, network: SamNetwork, tuned: str | Path | None = None
+        self,
+        load_path: str | Path,
+        network: SamNetwork,
+        tuned: str | Path | None = None,
+        usual: str | Path | None = None,
     ) -> None:
         self.network, self.strict = network, tuned is None
         if tuned is not None:
+            if usual is not None and Path(load_path) != Path(usual):
+                raise InputError(
+                    f"model_file={str(load_path)!r} and tuned={str(tuned)!r} are two models: give "
+                    "one of them"
+                )
             self.weights = {} if str(tuned) == PUBLISHED else fitting(tuned, network)[0]
             return
         if not Path(load_path).is_file():
-            raise InputError(f"{load_path} does not exist: train first, or name the model's file")
+            raise InputError(
+                f"{load_path} does not exist: train first, or name "
+                "the model's file by --model_file, a tuned part by --tuned, or SAM as it came by "
+                "--tuned published"
+            )
         try:
             weights = torch.load(load_path, map_location="cpu", weights_only=True, mmap=True)
             weights = weights.get("model", weights)

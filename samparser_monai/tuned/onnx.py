@@ -57,7 +57,9 @@ def export_onnx(network: SamNetwork, folder: str | Path, about: Mapping[str, Any
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"ONNX needs the package {package}: pip install '.[export]'")
+            raise InputError(
+                f"ONNX needs the package {package}: pip install 'samparser-monai[export]'"
+            )
     folder = writable("folder", folder)
     side = backbone_named(network.backbone).image_size
     image, boxes = torch.zeros(1, 3, side, side), torch.tensor([[0.0, 0, side, side]]).repeat(3, 1)

@@ -52,7 +52,7 @@ def transformers_model(network: SamNetwork) -> Any:
         InputError: the package is missing, or knows no such encoder.
     """
     if importlib.util.find_spec("transformers") is None:
-        raise InputError("transformers is not installed: pip install '.[export]'")
+        raise InputError("transformers is not installed: pip install 'samparser-monai[export]'")
     if not isinstance(network.image_encoder, ViTEncoder):
         raise InputError(
             f"backbone={network.backbone!r}: transformers' SamModel has SAM's ViT encoder alone, "

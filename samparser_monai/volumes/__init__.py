@@ -4,9 +4,9 @@ Which volumes there are: ``layouts`` (to train on), ``cases`` (to be segmented),
 both share), ``dataset_json``, ``organ_names`` and ``organs`` (what labels are called, and are).
 What a file holds: ``reading``, ``dicom`` with ``dicom_headers``, ``label_volumes``, ``grids``;
 ``slices`` for training. From prompts to an answer: ``prompts``, ``view``, ``target_reader`` and
-``targets``, ``naming`` (by organs' names), ``session``, ``propagation`` with ``appearance``,
-``segmentation``, ``inferer``. What is left for people: ``batch``, ``page``, ``saving``,
-``dicom_seg``.
+``targets``, ``naming`` (by organs' names), ``session`` with ``kept``,
+``propagation`` with ``appearance``, ``segmentation``, ``inferer``. What is left for people:
+``batch``, ``page``, ``saving``, ``dicom_seg``.
 """
 
 from samparser_monai.volumes.cases import inference_items

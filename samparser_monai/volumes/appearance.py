@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.boxes import box_of
 
 BINS = 64  # of the window, 0..255
 SPREAD = 1.5  # of noise, in bins
@@ -38,10 +38,10 @@ class Appearance:
         least: float = -6.0,
         rounds: int = 2,
     ) -> None:
-        self.weight, self.table = weight, torch.zeros(BINS)
+        self.weight, self.table = weight, torch.zeros(BINS, device=masks[0].device)
         near = [around(mask > 0, wide) for mask in masks]
         for _ in range(rounds + 1):
-            inside, outside = torch.ones(BINS), torch.ones(BINS)
+            inside, outside = torch.ones_like(self.table), torch.ones_like(self.table)
             for picture, mask, place in zip(pictures, masks, near, strict=True):
                 organ = self.cut(picture, mask) > 0
                 inside += histogram(picture[organ])
@@ -57,8 +57,9 @@ class Appearance:
 def around(mask: Tensor, wide: float) -> Tensor:
     """Return the box of a mask (hxw, bool), widened by a share of its sides, as a mask."""
     found = torch.zeros_like(mask)
-    if mask.any():
-        left, top, right, bottom = boxes_of(mask[None].numpy())[0].astype(int)
+    box = box_of(mask)
+    if box is not None:
+        left, top, right, bottom = box.tolist()
         sides = []
         for low, high in ((top, bottom + 1), (left, right + 1)):
             more = round((high - low) * wide)
@@ -70,6 +71,6 @@ def around(mask: Tensor, wide: float) -> Tensor:
 def histogram(values: Tensor) -> Tensor:
     """Return how often values of 0..255 occur, by bins, blurred by noise."""
     counts = torch.histc(values.float(), BINS, 0, 256)
-    places = torch.arange(-4, 5)
+    places = torch.arange(-4, 5, device=values.device)
     kernel = torch.exp(-((places / SPREAD) ** 2) / 2)
     return F.conv1d(counts[None], (kernel / kernel.sum())[None, None], padding=4)[0]

@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
 
-from samparser_monai.errors import InputError, told, writable
+from samparser_monai.errors import InputError, Unfinished, told, writable
 from samparser_monai.files import DiskFull, keep_apart, replacing
 from samparser_monai.volumes.label_volumes import read_labels_like
 from samparser_monai.volumes.page import draw_case, write_page
@@ -109,7 +109,7 @@ class CaseReport:
         scores: (prediction, truth, spacing, organ) -> {name: figure}, where truth is known.
 
     Raises:
-        InputError: at the end, if a case has failed.
+        Unfinished: at the end, if a case has failed.
     """
 
     def __init__(
@@ -158,7 +158,9 @@ class CaseReport:
         labels, values = found.view.seen(pred), found.values
         truth = None
         if "truth" in item:
-            truth = found.view.seen(read_labels_like(found.view.volume, item["truth"]))
+            truth = found.view.seen(
+                read_labels_like(found.view.volume, item["truth"], found.values)
+            )
         spacing = found.view.spacing
         rows, warnings = [], list(found.warnings)
         if self.scores is not None and truth is None:
@@ -189,7 +191,7 @@ class CaseReport:
             # again where another process has added to them: its tables may be those replaced
             write_tables(self.folder, records := now, len(paths))
         if failed := [record for record in records if "error" in record]:
-            raise InputError(
+            raise Unfinished(
                 f"{len(failed)} of {len(paths)} cases failed, the first is "
                 f"{failed[0]['case']!r}: {failed[0]['error']}"
             )

@@ -27,7 +27,7 @@ SECTIONS = ("testing", "test", "validation", "training")
 
 
 def inference_items(
-    root: str | Path,
+    root: str | Path | Sequence[str | Path],
     prompts: str | Path | None,
     labels: Mapping[str, Any],
     names: Sequence[str] = (),
@@ -39,7 +39,7 @@ def inference_items(
 
     Args:
         root: a volume, a folder of volumes (files, a folder to a DICOM series), or a MONAI
-            datalist, whose entries may have prompts of their own.
+            datalist, whose entries may have prompts of their own; or several of these.
         prompts: see read_prompts, or a folder of coarse label volumes named as the cases, or of
             folders so named with a mask to an organ, named after it; not
             needed where the datalist has them, or the network knows organs by name.
@@ -73,14 +73,18 @@ def inference_items(
     for item in items:
         own = item.setdefault("prompts", [])
         if isinstance(own, list):
-            own = [prompt for prompt in own if isinstance(prompt, Mapping)]
-            named = {prompt.get("label") for prompt in own}
-            item["prompts"] += [{"label": organ} for organ in asked if organ not in named]
+            item["prompts"] = asked_too(own, asked)
         try:
             check_prompts(item["prompts"], f"case {item['case']!r}", labels, names)
         except InputError as error:
             item.setdefault("error", str(error))
     return items
+
+
+def asked_too(prompts: list[Any], organs: Sequence[str]) -> list[Any]:
+    """Return prompts, and one by name for each organ that none of them names."""
+    named = {prompt.get("label") for prompt in prompts if isinstance(prompt, Mapping)}
+    return [*prompts, *({"label": organ} for organ in organs if organ not in named)]
 
 
 def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:
@@ -128,8 +132,12 @@ def _read(
     return {case: [{"mask": str(mask)}] for case, mask in masks.items()}
 
 
-def list_volumes(root: str | Path, labels: Labels | None = None) -> list[Item]:
+def list_volumes(
+    root: str | Path | Sequence[str | Path], labels: Labels | None = None
+) -> list[Item]:
     """List the volumes of a folder or a datalist, {image, case, truth?}; see inference_items."""
+    if isinstance(root, Sequence) and not isinstance(root, str):
+        return [item for one in root for item in list_volumes(one, labels)]
     root = Path(str(root))
     items = _from_datalist(root) if root.suffix.lower() == ".json" else _from_folder(root)
     described = root if root.suffix.lower() == ".json" else root / "dataset.json"

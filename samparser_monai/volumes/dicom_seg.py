@@ -11,6 +11,7 @@ from samparser_monai import __version__
 from samparser_monai.errors import InputError, writable
 from samparser_monai.files import replacing
 from samparser_monai.volumes.dicom import is_dicom, planes_of
+from samparser_monai.volumes.organ_codes import code_of
 from samparser_monai.volumes.organs import Labels, organ_values
 
 
@@ -32,7 +33,7 @@ class SaveSegd(Transform):
             import highdicom  # noqa: F401
         except ImportError as error:
             raise InputError(
-                "dicom_seg=True needs highdicom: pip install 'samparser_monai[dicom]'"
+                "dicom_seg=True needs highdicom: pip install 'samparser-monai[dicom]'"
             ) from error
         self.folder, self.labels = writable("output_dir", output_dir), organ_values(labels)
 
@@ -57,6 +58,7 @@ class SaveSegd(Transform):
         import highdicom as hd
         import pydicom
         from pydicom.sr.codedict import codes
+        from pydicom.sr.coding import Code
 
         planes = planes_of(source)
         files = dict.fromkeys(plane.file for plane in planes)
@@ -72,7 +74,7 @@ class SaveSegd(Transform):
                         segment_number=number,
                         segment_label=organ,
                         segmented_property_category=codes.SCT.AnatomicalStructure,
-                        segmented_property_type=codes.SCT.Organ,
+                        segmented_property_type=Code(*code_of(organ)),
                         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
                         algorithm_identification=hd.AlgorithmIdentificationSequence(
                             name="samparser_monai",

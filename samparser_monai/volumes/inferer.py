@@ -43,6 +43,11 @@ class VolumeInferer(Inferer):
         """Open a session on a volume, 1xXxYxZ, windowed to 0..255."""
         return VolumeSession(volume, network, self.backbone, self.labels, self.plane, self.kept)
 
+    def ask(self, session: VolumeSession, prompts: Sequence[Prompt]) -> Segmentation:
+        """Return what prompts ask for in an open volume, by this inferer's rules."""
+        with tqdm(desc="slices", unit="slice", leave=False) as session.bar:
+            return session.segment(prompts, self.propagate, self.naming)
+
     def __call__(
         self,
         inputs: MetaTensor,
@@ -61,9 +66,7 @@ class VolumeInferer(Inferer):
         """
         here = []
         for volume, asked in zip(inputs, prompts, strict=True):
-            session = self.session(volume, network)
-            with tqdm(desc="slices", unit="slice", leave=False) as session.bar:
-                here.append(session.segment(asked, self.propagate, self.naming))
+            here.append(self.ask(self.session(volume, network), asked))
         if found is not None:
             found += here
         return collate_meta_tensor_fn([one.labels() for one in here])

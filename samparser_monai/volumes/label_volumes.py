@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below
 from samparser_monai.volumes.grids import along, check_same_grid
+from samparser_monai.volumes.label_table import as_named
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
 from samparser_monai.volumes.reading import ENDINGS, read_oriented, read_volume
@@ -62,7 +63,8 @@ def read_labels_like(
         volume: as it was read.
         path: of the label volume, or of a folder of one mask to an organ, named after it, which
             get the organs' values (the first of each).
-        labels: organ -> its value, or values.
+        labels: organ -> its value, or values; where the file itself names its values
+            (label_table), organs are found by their names.
 
     Raises:
         InputError: as read_volume; another grid; values that are no labels, see whole_labels; a
@@ -72,7 +74,10 @@ def read_labels_like(
         return _joined(volume, path, labels)
     found = along(read_volume(path), volume)
     check_same_grid(volume, found, volume.meta["filename_or_obj"], path)
-    return found.new_tensor(whole_labels(found.numpy(), str(path)), dtype=torch.uint8)
+    values = whole_labels(found.numpy(), str(path))
+    if labels is not None:
+        values = as_named(values, path, labels)
+    return found.new_tensor(values, dtype=torch.uint8)
 
 
 def _joined(volume: MetaTensor, folder: str | Path, labels: Labels) -> MetaTensor:

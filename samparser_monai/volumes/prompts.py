@@ -16,7 +16,7 @@ from samparser_monai.files import read_json
 
 FRAMES = ("voxel", "RAS", "LPS")
 KINDS = ("box", "points", "mask")
-KEYS = ("label", *KINDS, "slice", "point_labels", "frame")
+KEYS = ("label", *KINDS, "slice", "point_labels", "frame", "fixed", "locked")
 COLUMNS = ("case", "label", "frame", "i0", "j0", "k0", "i1", "j1", "k1", "foreground")
 
 
@@ -51,6 +51,11 @@ def asks_by_name(prompt: Mapping[str, Any]) -> bool:
     return not any(kind in prompt for kind in KINDS)
 
 
+def refines(prompt: Mapping[str, Any]) -> bool:
+    """Tell whether a prompt goes on from its mask; without anything beside it, it is coarse."""
+    return "mask" in prompt and any(key in prompt for key in ("box", "points", "fixed", "locked"))
+
+
 def check_prompts(
     prompts: Any, where: str, labels: Mapping[str, Any], names: Sequence[str] = ()
 ) -> None:
@@ -68,6 +73,11 @@ def check_prompts(
         raise InputError(f"{where} has no prompt: add a box, points or a mask, or take it out")
     for number, prompt in enumerate(prompts):
         _check(prompt, f"prompt {number} of {where}", labels, names)
+    drafts = [prompt["label"] for prompt in prompts if refines(prompt)]
+    if twice := [label for label in drafts if drafts.count(label) > 1]:
+        raise InputError(
+            f"{where} has two masks that {twice[0]!r} goes on from: put all points beside one"
+        )
 
 
 def _from_json(path: Path) -> dict[str, list[Any]]:
@@ -131,7 +141,7 @@ def _check(prompt: Any, where: str, labels: Mapping[str, Any], names: Sequence[s
     kinds = [kind for kind in KINDS if kind in prompt]
     if set(prompt) == {"label"}:
         return _check_name(prompt["label"], where, labels, names)
-    if len(kinds) != 1:
+    if len(kinds) != 1 and "mask" not in kinds:
         raise InputError(
             f"{where} needs either 'box', 'points' or 'mask', not {sorted(prompt)}: "
             "several prompts of an organ stand beside each other in the list"
@@ -140,12 +150,14 @@ def _check(prompt: Any, where: str, labels: Mapping[str, Any], names: Sequence[s
         raise unknown(f"label in {where}:", prompt["label"], labels)
     if prompt.get("frame", "voxel") not in FRAMES:
         raise unknown(f"frame in {where}:", prompt["frame"], FRAMES)
-    if kinds[0] != "mask" and "label" not in prompt:
+    if (kinds != ["mask"] or refines(prompt)) and "label" not in prompt:
         raise InputError(f"{where} has no 'label': name its organ")
-    for key, kind in (("point_labels", "points"), ("slice", "box")):
-        if key in prompt and kinds[0] != kind:
+    belongs = {"point_labels": "points", "slice": "box", "fixed": "mask", "locked": "mask"}
+    for key, kind in belongs.items():
+        if key in prompt and kind not in kinds:
             raise InputError(f"{where}: {key!r} belongs to {kind!r}, not to {kinds[0]!r}")
-    {"box": _check_box, "points": _check_points, "mask": _check_mask}[kinds[0]](prompt, where)
+    for kind in kinds:
+        {"box": _check_box, "points": _check_points, "mask": _check_mask}[kind](prompt, where)
 
 
 def _check_name(label: Any, where: str, labels: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -166,11 +178,17 @@ def _check_mask(prompt: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: mask={mask!r} must be the path of a label volume")
     if isinstance(mask, str | Path) and not Path(mask).exists():
         raise InputError(f"{where}: mask {prompt['mask']!r} does not exist: correct its path")
+    fixed = prompt.get("fixed", [])
+    if not isinstance(fixed, Sequence) or not all(type(k) is int and k >= 0 for k in fixed):
+        raise InputError(f"{where}: fixed={fixed!r} must be a list of slice numbers, from 0")
+    if not isinstance(prompt.get("locked", False), bool):
+        raise InputError(f"{where}: locked={prompt['locked']!r} must be true or false")
 
 
 def _check_points(prompt: Mapping[str, Any], where: str) -> None:
     points = prompt["points"]
-    if not isinstance(points, Sequence) or not points or not all(_numbers(p, 3) for p in points):
+    none = not points and "mask" not in prompt
+    if not isinstance(points, Sequence) or none or not all(_numbers(p, 3) for p in points):
         raise InputError(f"{where}: points={points!r} must be a list of [i, j, k]")
     _check_voxels(prompt, [value for point in points for value in point], where, "points")
     kinds = prompt.get("point_labels", [1] * len(points))

@@ -4,7 +4,7 @@ A slice's prompt is what was found on its neighbour, as a box with a margin and 
 scripts/propagation.py measures what a rule and its numbers are worth.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,11 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.geometry.frames import into_frame
 from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.segmentation import Mask
-from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.session import Ask, Asking, VolumeSession, together
 from samparser_monai.volumes.targets import SlicePrompt, Target
+
+Masks = dict[int, Mask]
+"""Those of one target, by slice of the session's view."""
+AT_ONCE = 32
+"""Slices that are asked once more at a time: their masks are in memory together."""
 
 
 class Propagation:
@@ -67,51 +71,53 @@ class Propagation:
         self.least_iou, self.least_iou_several = least_iou, least_iou_several
         self.least_dice, self.most_growth = least_dice, most_growth
 
-    def __call__(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
-        """Return the masks of a target by slice of the session's view."""
+    def __call__(self, session: VolumeSession, target: Target) -> Asking[Masks]:
+        """Find the masks of a target by slice of the session's view."""
         prompts = target.starting()
-        starts = {k: session.ask(k, target.label, prompt) for k, prompt in prompts.items()}
+        masks = yield [Ask(k, target.label, prompt) for k, prompt in prompts.items()]
+        starts = dict(zip(prompts, masks, strict=True))
         if not starts:
-            starts = self.start(session, target)
+            starts = yield from self.start(target)
         looks = self.appearance(session, starts)
         starts = {k: self.cut(session, looks, k, mask) for k, mask in starts.items()}
-        found = self.spread(session, target, looks, starts)
-        return self.corrected(session, target, looks, found)
+        found = yield from self.spread(session, target, looks, starts)
+        return (yield from self.corrected(session, target, looks, found))
 
     def spread(
-        self, session: VolumeSession, target: Target, looks: Appearance, starts: dict[int, Mask]
-    ) -> dict[int, Mask]:
-        """Return the masks that follow from those of some slices, and these."""
+        self, session: VolumeSession, target: Target, looks: Appearance, starts: Masks
+    ) -> Asking[Masks]:
+        """Find the masks that follow from those of some slices, and these."""
         first, last = target.span or (0, session.view.depth - 1)
         found, started = dict(starts), sorted(starts)
         ends = [first - 1, *started, last + 1]
+        chains, ways = [], []
         for n, k in enumerate(started, start=1):
             for slices in (range(k - 1, ends[n - 1], -1), range(k + 1, ends[n + 1])):
                 sure = target.span is not None or slices.stop in started
-                for j, mask in self.chain(session, target, looks, starts[k], slices, sure):
-                    found[j] = mask if j not in found else met(found[j], mask, slices, j)
+                chains.append(self.chain(session, target, looks, starts[k], slices, sure))
+                ways.append(slices)
+        for slices, followed in zip(ways, (yield from together(chains)), strict=True):
+            for j, mask in followed.items():
+                found[j] = mask if j not in found else met(found[j], mask, slices, j)
         for _ in range(self.rounds):
-            found = {
-                k: mask if k in starts else self.again(session, target, looks, found, k)
-                for k, mask in found.items()
-            }
+            before, left = dict(found), [k for k in found if k not in starts]
+            for n in range(0, len(left), AT_ONCE):
+                some = left[n : n + AT_ONCE]
+                rules = [self.again(session, target, looks, before, k) for k in some]
+                found |= zip(some, (yield from together(rules)), strict=True)
         return found
 
     def corrected(
-        self,
-        session: VolumeSession,
-        target: Target,
-        looks: Appearance,
-        found: dict[int, Mask],
-    ) -> dict[int, Mask]:
-        """Return masks after the clicks on them; one that says what was found changes nothing."""
+        self, session: VolumeSession, target: Target, looks: Appearance, found: Masks
+    ) -> Asking[Masks]:
+        """Find masks after the clicks on them; one that says what was found changes nothing."""
         found = dict(found)
         for k, prompt in sorted(target.prompts.items()):
             if prompt.points is None or session.agrees(found.get(k), prompt.points):
                 continue
             near = min(found, key=lambda n: abs(n - k), default=None)
             if near is not None and (near == k or prompt.starts):
-                found[k] = self.correct(session, target, looks, k, found[near], prompt)
+                found[k] = yield from self.correct(session, target, looks, k, found[near], prompt)
         return found
 
     def correct(
@@ -122,8 +128,8 @@ class Propagation:
         k: int,
         mask: Mask,
         prompt: SlicePrompt,
-    ) -> Mask:
-        """Return the mask of slice ``k`` after the clicks of a prompt that contradict ``mask``.
+    ) -> Asking[Mask]:
+        """Find the mask of slice ``k`` after the clicks of a prompt that contradict ``mask``.
 
         The network is asked by the mask's box and the clicks, with and without the mask. Of the
         mean, cut by what the organ looks like and uncut, and each answer, the first one that says
@@ -137,47 +143,45 @@ class Propagation:
             low, high = (torch.cat([corner[None], shown]) for corner in (box[:2], box[2:]))
             box = torch.cat([low.amin(0), high.amax(0)])
         asked = SlicePrompt(box, prompt.points)
-        one, other = (session.ask(k, mask.label, asked, given) for given in (mask.logits, None))
+        one, other = yield [Ask(k, mask.label, asked, given) for given in (mask.logits, None)]
         mean = Mask(mask.label, (one.logits + other.logits) / 2, (one.iou + other.iou) / 2)
         tried = [self.cut(session, looks, k, mean), mean, one, other]
         return next((m for m in tried if session.agrees(m, prompt.points)), tried[0])
 
-    def start(self, session: VolumeSession, target: Target) -> dict[int, Mask]:
-        """Return the mask of the slice, of several, whose mask is surest in the 3-D box.
+    def start(self, target: Target) -> Asking[Masks]:
+        """Find the mask of the slice, of several, whose mask is surest in the 3-D box.
 
         Sure is one of a high predicted IoU, and of a high stability: it stays the same when
         logits are cut at -1 or at 1. A mask that fills a box far too large has neither.
         """
         assert target.span is not None
         assert target.box is not None
-        whole, (first, last) = target.box, target.span
+        whole, (first, last) = SlicePrompt(target.box), target.span
         tried = torch.linspace(first, last, self.starts + 2)[1:-1].round().int().unique().tolist()
-        found = {k: session.ask(k, target.label, SlicePrompt(whole)) for k in tried}
+        masks = yield [Ask(k, target.label, whole) for k in tried]
+        found = dict(zip(tried, masks, strict=True))
         best = max(tried, key=lambda k: found[k].iou * found[k].stability)
         return {best: found[best]}
 
-    def appearance(self, session: VolumeSession, found: dict[int, Mask]) -> Appearance:
+    def appearance(self, session: VolumeSession, found: Masks) -> Appearance:
         """Return what the organ of masks, by slice, looks like."""
-        pictures = [picture(session, k, mask) for k, mask in found.items()]
+        pictures = [session.picture(k, len(mask.logits)) for k, mask in found.items()]
         return Appearance(pictures, [mask.logits for mask in found.values()], self.evidence)
 
     def cut(self, session: VolumeSession, looks: Appearance, k: int, mask: Mask) -> Mask:
         """Return a mask on slice ``k`` without what looks unlike the organ."""
-        return replace(mask, logits=looks.cut(picture(session, k, mask), mask.logits))
+        return replace(mask, logits=looks.cut(session.picture(k, len(mask.logits)), mask.logits))
 
     def again(
-        self,
-        session: VolumeSession,
-        target: Target,
-        looks: Appearance,
-        found: dict[int, Mask],
-        k: int,
-    ) -> Mask:
-        """Return the mask of slice ``k`` after the mean of what it and its neighbours show."""
+        self, session: VolumeSession, target: Target, looks: Appearance, found: Masks, k: int
+    ) -> Asking[Mask]:
+        """Find the mask of slice ``k`` after the mean of what it and its neighbours show."""
         near = [found[j].logits for j in (k - 1, k, k + 1) if j in found]
         mean = replace(found[k], logits=torch.stack(near).mean(0))
         prompt = self.prompt(session, target, mean, k)
-        return found[k] if prompt is None else self.follow(session, looks, k, mean, prompt)
+        if prompt is None:
+            return found[k]
+        return (yield from self.follow(session, looks, k, mean, prompt))
 
     def chain(
         self,
@@ -187,7 +191,7 @@ class Propagation:
         mask: Mask,
         slices: Sequence[int],
         sure: bool,
-    ) -> Iterator[tuple[int, Mask]]:
+    ) -> Asking[Masks]:
         """Follow a mask from slice to slice while it can be.
 
         Args:
@@ -198,21 +202,21 @@ class Propagation:
             slices: in their order.
             sure: the object is on all of them: only what has become too small ends the chain.
         """
-        first = mask.iou
+        first, found = mask.iou, {}
         for k in slices:
             prompt = self.prompt(session, target, mask, k)
             if prompt is None:
-                return
-            new = self.follow(session, looks, k, mask, prompt)
+                break
+            new = yield from self.follow(session, looks, k, mask, prompt)
             now, before = new.logits > 0, mask.logits > 0
             if now.sum() < self.least_area:
-                return
+                break
             several = target.limit(k) is not None
             least = first * (self.least_iou_several if several else self.least_iou)
             if not sure and (new.iou < least or self.lost(now, before)):
-                return
-            yield k, new
-            mask = new
+                break
+            found[k] = mask = new
+        return found
 
     def prompt(
         self, session: VolumeSession, target: Target, mask: Mask, k: int
@@ -233,15 +237,14 @@ class Propagation:
 
     def follow(
         self, session: VolumeSession, looks: Appearance, k: int, mask: Mask, prompt: SlicePrompt
-    ) -> Mask:
-        """Return the mask on slice ``k`` of what ``mask`` shows on its neighbour.
+    ) -> Asking[Mask]:
+        """Find the mask on slice ``k`` of what ``mask`` shows on its neighbour.
 
         Asked with the neighbour's mask, the network tends to say too much, without it too little:
         the two are averaged. What is farther from the neighbour's mask than an organ's surface
         can lead is cut off, and what looks unlike the organ.
         """
-        one = session.ask(k, mask.label, prompt, mask.logits)
-        other = session.ask(k, mask.label, prompt)
+        one, other = yield [Ask(k, mask.label, prompt, given) for given in (mask.logits, None)]
         logits = (one.logits + other.logits) / 2
         x, y, step = session.view.spacing
         height, width = session.view.size
@@ -257,11 +260,6 @@ class Propagation:
         shared = 2 * (now & before).sum() / (now.sum() + before.sum())
         grown = now.sum() > self.most_growth * before.sum()
         return bool(shared < self.least_dice or grown)
-
-
-def picture(session: VolumeSession, k: int, mask: Mask) -> Tensor:
-    """Return slice ``k`` of a volume in the low resolution of a mask, hxw, 0..255."""
-    return into_frame(session.view.picture(k)[None].float(), len(mask.logits))[0]
 
 
 def met(one: Mask, other: Mask, slices: range, k: int) -> Mask:

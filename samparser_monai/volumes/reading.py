@@ -53,6 +53,22 @@ def read_volume(path: str | Path) -> MetaTensor:
             f"{path} cannot be read as a volume ({last}): it is damaged, in colour, or not a "
             "NIfTI, NRRD or MetaImage file or DICOM series; replace it"
         ) from error
+    return _checked(volume, path)
+
+
+def volume_of(values: np.ndarray, affine: np.ndarray) -> MetaTensor:
+    """Return an array XxYxZ with its affine (RAS) as a volume, 1xXxYxZ, checked as a file's is.
+
+    Raises:
+        InputError: see read_volume.
+    """
+    if affine.shape != (4, 4):
+        raise InputError(f"affine must be 4x4, not {affine.shape}")
+    path = Path("the array")
+    return _checked(_volume(path, values, affine), path)
+
+
+def _checked(volume: MetaTensor, path: Path) -> MetaTensor:
     if volume.ndim != 4 or len(volume) != 1:
         raise InputError(
             f"{path} is not one 3-D volume: its shape is {tuple(volume.shape[1:])} with "

@@ -9,13 +9,15 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.boxes import box_of
 from samparser_monai.geometry.frames import from_frame
 from samparser_monai.volumes.targets import Click, pixels_of
 from samparser_monai.volumes.view import View
 
 NOTHING = -32.0
 """The logit where no mask was asked for."""
+CERTAIN = 64.0
+"""The logit of what no prompt may change."""
 LEAST = 1.0
 """By how much a click's voxel is right, as a logit."""
 
@@ -26,7 +28,7 @@ class Mask:
 
     Attributes:
         label: the organ.
-        logits: hxw, low resolution, over the model's square input.
+        logits: hxw, low resolution, over the model's square input, on the network's device.
         iou: the predicted one.
     """
 
@@ -41,11 +43,11 @@ class Mask:
 
     def box(self, image_size: int) -> Tensor | None:
         """Return its box, XYXY (4,) in pixels of the model's input; None if it is empty."""
-        inside = self.logits > 0
-        if not inside.any():
+        box = box_of(self.logits > 0)
+        if box is None:
             return None
-        step = image_size / len(inside)
-        low, high = torch.from_numpy(boxes_of(inside[None].numpy()))[0].split(2)
+        step = image_size / len(self.logits)
+        low, high = torch.from_numpy(box).float().split(2)
         return torch.cat([low * step, (high + 1) * step - 1])
 
     def over(self, size: Sequence[int], image_size: int) -> Tensor:
@@ -82,7 +84,7 @@ class Segmentation:
 
     def logits(self, k: int) -> Tensor:
         """Return the logits OxHxW of the organs, in the order of labels, on a slice of the view."""
-        organs = self._of_masks(k)
+        organs = self._of_masks(k).cpu()
         own = [(label, point) for label, n, point in self.clicks if n == k]
         for spread in (True, False):  # a click may not undo its neighbour's voxel
             for label, point in own:
@@ -105,8 +107,10 @@ class Segmentation:
         organs[place] += lacking * torch.exp(-square / 2 / reach**2)
 
     def _of_masks(self, k: int) -> Tensor:
-        organs = torch.full((len(self.values), *self.view.size), NOTHING)
-        for mask in self.masks.get(k, []):
+        masks = self.masks.get(k, [])
+        device = masks[0].logits.device if masks else None
+        organs = torch.full((len(self.values), *self.view.size), NOTHING, device=device)
+        for mask in masks:
             place = list(self.values).index(mask.label)
             full = mask.over(self.view.size, self.image_size)
             organs[place] = torch.maximum(organs[place], full)

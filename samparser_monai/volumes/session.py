@@ -1,48 +1,76 @@
 """A volume segmented slice by slice from few prompts, on exactly the source's grid."""
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 from tqdm import tqdm
 
-from samparser_monai.geometry.frames import into_frame
+from samparser_monai.geometry.frames import framed, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
+from samparser_monai.volumes.kept import Kept, KeptForGood
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
+from samparser_monai.volumes.refinement import after_clicks, refined
 from samparser_monai.volumes.segmentation import Mask, Segmentation
 from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
 
+T = TypeVar("T")
+TRUNK_AT_ONCE = {"cpu": 1}
+PROMPTS_AT_ONCE = {"cpu": 4}
+"""By device, 8 and 64 elsewhere: a processor's caches hold no more."""
 
-class Kept(OrderedDict[int, Tensor]):
-    """What was computed of slices; the least recently used go.
 
-    functools.lru_cache on a method would hold the session that holds it, and gigabytes with it
-    until the garbage collector comes.
-    """
+class Ask(NamedTuple):
+    """A prompt on slice ``k``, perhaps with a mask prompt (hxw, logits)."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
+    k: int
+    label: str
+    prompt: SlicePrompt
+    logits: Tensor | None = None
 
-    def of(self, k: int, compute: Callable[[int], Tensor]) -> Tensor:
-        """Return what is kept of slice ``k``, computed where nothing is."""
-        if k not in self:
-            self[k] = compute(k)
-            if len(self) > self.most:
-                self.popitem(last=False)
-        self.move_to_end(k)
-        return self[k]
+    @property
+    def kind(self) -> tuple[bool, int]:
+        """What prompts of one pass of the decoder have in common: a box, so many points."""
+        points = self.prompt.points
+        return self.prompt.box is not None, 0 if points is None else len(points)
+
+
+Asking = Generator[list[Ask], list[Mask], T]
+"""A rule at work: it gives prompts, is sent their masks, and returns what it has found."""
+
+
+def together(rules: Sequence[Asking[T]]) -> Asking[list[T]]:
+    """Let several rules go on in step: what they ask for at one time is asked at once."""
+    found: dict[int, T] = {}
+    masks: list[Mask] = []
+    asked: dict[int, list[Ask]] = {n: [] for n in range(len(rules))}
+    begun = False
+    while asked:
+        for n, asks in list(asked.items()):
+            own, masks = masks[: len(asks)], masks[len(asks) :]
+            try:
+                asked[n] = rules[n].send(own) if begun else next(rules[n])
+            except StopIteration as end:
+                found[n] = end.value
+                del asked[n]
+        begun = True
+        if asked:
+            masks = yield [ask for asks in asked.values() for ask in asks]
+    return [found[n] for n in range(len(rules))]
 
 
 class VolumeSession:
     """One volume, to be asked any number of times; the trunk runs once on a slice.
 
-    The volume and the masks are on the CPU, features and embeddings on the network's device.
+    The volume is on the CPU; features, embeddings and masks are on the network's device.
 
     Positions are in pixels of the model's square input (the network's own frame), slices count
     along the third axis of ``view``. Both serve what stands behind ``segment``; prompts are
@@ -54,8 +82,8 @@ class VolumeSession:
         backbone: of that network.
         labels: organ -> its value, or values of which the first is written.
         plane: of the pictures: axial, coronal, sagittal, or the one of acquisition.
-        kept: how many slices' features, and embeddings, stay in memory; the least recently used
-            go, and are computed again when they are asked for.
+        kept: how many slices' features (float16) and embeddings stay in memory. Of the least
+            recently used the features go to a file, and the embeddings are made of them again.
     """
 
     def __init__(
@@ -73,59 +101,114 @@ class VolumeSession:
         self.bar = tqdm(disable=True)  # of the slices that the trunk has seen
         self.computed = 0  # how many that were
         self.targets = TargetReader(self.view, labels, backbone.image_size)
-        self._kept_features, self._kept_embeddings = Kept(kept), Kept(kept)
+        self.expected: set[int] = set()  # slices that will be asked for
+        self._features, self._embeddings = KeptForGood(kept), Kept(kept)
+        self._pictures = Kept(kept)
 
-    def use(self, network: SamNetwork) -> None:
-        """Go on with another tuned network on the same frozen prefix; features stay."""
-        self.network = network
-        self._kept_embeddings.clear()
+    def beside(self, network: SamNetwork | None = None) -> Self:
+        """Return a session of its own on the same volume; what is kept of slices is common.
+
+        Args:
+            network: another tuned one on the same frozen prefix, whose embeddings are its own.
+        """
+        other = copy.copy(self)
+        other.targets = TargetReader(self.view, self.labels, self.backbone.image_size)
+        other.computed = 0
+        if network is not None:
+            other.network, other._embeddings = network, Kept(self._embeddings.most)
+        return other
 
     def features(self, k: int) -> Tensor:
-        """Return the output of the frozen prefix for slice ``k``."""
-        return self._kept_features.of(k, self._features)
-
-    def embedding(self, k: int) -> Tensor:
-        """Return the image embedding of slice ``k``, 1xCxhxw."""
-        return self._kept_embeddings.of(k, self._embedding)
+        """Return the output of the frozen prefix for slice ``k``, 1xCxhxw."""
+        self.see([k])
+        return self._features.back(k)[None].float()
 
     @torch.no_grad()
-    def _features(self, k: int) -> Tensor:
-        self.bar.update()
-        self.computed += 1
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.backbone.mean, self.backbone.std))
-        image = (self.view.picture(k).expand(3, *self.view.size) - mean) / std
-        return self.network.features(
-            into_frame(image, self.backbone.image_size)[None].to(self.device)
+    def embedding(self, k: int) -> Tensor:
+        """Return the image embedding of slice ``k``, 1xCxhxw."""
+        return self._embeddings.of(k, lambda k: self.network.embed(self.features(k)))
+
+    def picture(self, k: int, side: int) -> Tensor:
+        """Return slice ``k`` in low resolution, in a square of this side, 0..255."""
+        return self._pictures.of(
+            k, lambda k: into_frame(self.view.picture(k)[None].float(), side)[0].to(self.device)
         )
 
     @torch.no_grad()
-    def _embedding(self, k: int) -> Tensor:
-        return self.network.embed(self.features(k))
+    def see(self, slices: Iterable[int]) -> None:
+        """Let the trunk see those of some slices that it has not seen, several at a time.
+
+        Where there is room in a pass, the nearest of those go with them that will be asked for.
+        """
+        new = [k for k in dict.fromkeys(slices) if not self._features.has(k)]
+        at_once = TRUNK_AT_ONCE.get(self.device.type, 8)
+        while new:
+            now, new = new[:at_once], new[at_once:]
+            if len(now) < at_once:
+                coming = (k for k in self.expected if k not in now and not self._features.has(k))
+                now += sorted(coming, key=lambda k: abs(k - now[-1]))[: at_once - len(now)]
+            computed = self.computed_features(now)
+            if getattr(self.network, "split", True) is not None:  # else they are the pictures
+                computed = computed.half()
+            for k, features in zip(now, computed, strict=True):
+                self._features.keep(k, features)
+            self.bar.update(len(now))
+            self.computed += len(now)
+
+    def computed_features(self, slices: Sequence[int]) -> Tensor:
+        """Return what the frozen prefix makes of some slices, NxCxhxw."""
+        side, mean, std = self.backbone.image_size, self.backbone.mean, self.backbone.std
+        images = [framed(self.view.picture(k)[None], side, mean, std) for k in slices]
+        return self.network.features(torch.stack(images).to(self.device))
 
     @torch.no_grad()
-    def decode(
-        self,
-        k: int,
-        boxes: Tensor | None = None,
-        points: Tensor | None = None,
-        masks: Tensor | None = None,
-        names: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return logits Nxhxw and predicted IoU (N) of N prompts on slice ``k``, on the CPU.
+    def decode(self, k: int, names: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits Nxhxw and predicted IoU (N) of N organs on slice ``k``, on the CPU.
 
         Args:
             k: slice of the view.
-            boxes: Nx4, XYXY.
-            points: NxPx3: x, y, and 1 (foreground), 0 (background) or -1 (none).
-            masks: Nxhxw, low-resolution logits.
-            names: N places of organs among those that the network knows by name.
+            names: places of the organs among those that the network knows by name.
         """
-        given = (boxes, points, masks if masks is None else masks[:, None])
-        by_name = {} if names is None else {"names": [names]}
-        logits, iou = self.network.decode(
-            self.embedding(k), *(None if p is None else [p] for p in given), **by_name
-        )
+        logits, iou = self.network.decode(self.embedding(k), None, names=[names])
         return logits[:, 0].cpu(), iou[:, 0].cpu()
+
+    def answer(self, asks: Sequence[Ask]) -> list[Mask]:
+        """Return the masks that prompts ask for, of any slices, in their order."""
+        self.see(ask.k for ask in asks)
+        order = sorted(range(len(asks)), key=lambda n: (asks[n].kind, asks[n].k))
+        at_once = PROMPTS_AT_ONCE.get(self.device.type, 64)
+        found: dict[int, Mask] = {}
+        for _, alike in groupby(order, key=lambda n: asks[n].kind):
+            places = list(alike)
+            for start in range(0, len(places), at_once):
+                some = places[start : start + at_once]
+                found |= zip(some, self._pass([asks[n] for n in some]), strict=True)
+        return [found[n] for n in range(len(asks))]
+
+    @torch.no_grad()
+    def _pass(self, asks: Sequence[Ask]) -> list[Mask]:
+        """Return the masks of one pass of the decoder: prompts of one kind, slice by slice."""
+        slices = [list(of_slice) for _, of_slice in groupby(asks, key=lambda ask: ask.k)]
+        boxed, pointed = asks[0].kind
+        masked = any(ask.logits is not None for ask in asks)
+        logits, iou = self.network.decode(
+            torch.cat([self.embedding(of_slice[0].k) for of_slice in slices]),
+            [_stacked(a.prompt.box for a in s) for s in slices] if boxed else None,
+            [_stacked(a.prompt.points for a in s) for s in slices] if pointed else None,
+            [[a.logits if a.logits is None else a.logits[None] for a in s] for s in slices]
+            if masked
+            else None,
+        )
+        return list(map(Mask, (a.label for a in asks), logits[:, 0], iou[:, 0].cpu().tolist()))
+
+    def run(self, rule: Asking[T]) -> T:
+        """Return what a rule finds, its prompts answered."""
+        asks = next(rule)
+        while True:
+            try:
+                asks = rule.send(self.answer(asks))
+            except StopIteration as end:
+                return end.value
 
     def segment(
         self,
@@ -147,7 +230,6 @@ class VolumeSession:
             InputError: a prompt leaves the volume, or a mask lies on another grid.
         """
         found: dict[int, list[Mask]] = defaultdict(list)
-        boxes: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
         by_name = list(dict.fromkeys(p["label"] for p in prompts if asks_by_name(p)))
         known: list[Target] = []
         if by_name:
@@ -156,19 +238,19 @@ class VolumeSession:
             for k, mask in masks:
                 found[k].append(mask)
         targets = self.targets([p for p in prompts if not asks_by_name(p)], known)
+        self.expected = {k for t in targets if t.span for k in range(t.span[0], t.span[1] + 1)}
+        rules = []
         for target in targets:
-            if propagate is not None and not target.complete:
-                for k, mask in propagate(self, target).items():
+            if target.draft is not None:
+                for k, mask in refined(self, target, propagate).items():
                     found[k].append(mask)
-                continue
-            for k, prompt in target.on_its_slices().items():
-                if prompt.points is None and prompt.box is not None:
-                    boxes[k].append((target.label, prompt.box))
-                else:
-                    found[k].append(self.ask(k, target.label, prompt))
-        for k, asked in sorted(boxes.items()):  # all organs of a slice in one pass of the decoder
-            logits, iou = self.decode(k, torch.stack([box for _, box in asked]))
-            found[k] += map(Mask, [label for label, _ in asked], logits, iou.tolist())
+            elif propagate is None or target.complete:
+                rules.append(copied(self, target))
+            else:
+                rules.append(propagate(self, target))
+        for of_target in self.run(together(rules)) if rules else []:
+            for k, mask in of_target.items():
+                found[k].append(mask)
         clicks = [
             (target.label, k, point)
             for target in targets
@@ -187,9 +269,7 @@ class VolumeSession:
 
     def ask(self, k: int, label: str, prompt: SlicePrompt, logits: Tensor | None = None) -> Mask:
         """Return the mask of one prompt, and perhaps a mask prompt (hxw), on slice ``k``."""
-        parts = (prompt.box, prompt.points, logits)
-        found, iou = self.decode(k, *(None if part is None else part[None] for part in parts))
-        return Mask(label, found[0], float(iou[0]))
+        return self.answer([Ask(k, label, prompt, logits)])[0]
 
     def agrees(self, mask: Mask | None, points: Tensor) -> bool:
         """Tell whether a mask shows points (Px3) of the foreground, and none of the background."""
@@ -197,10 +277,27 @@ class VolumeSession:
             return not bool(points[:, 2].any())
         size, side = self.view.size, self.backbone.image_size
         columns, rows = pixels_of(points, size, side).T
-        return bool(((mask.over(size, side)[rows, columns] > 0) == (points[:, 2] > 0)).all())
+        shown = mask.over(size, side)[rows, columns].cpu() > 0
+        return bool((shown == (points[:, 2] > 0)).all())
 
 
-Propagate = Callable[[VolumeSession, Target], dict[int, Mask]]
+def _stacked(parts: Iterable[Tensor | None]) -> Tensor:
+    return torch.stack([part for part in parts if part is not None])
+
+
+def copied(session: VolumeSession, target: Target) -> Asking[dict[int, Mask]]:
+    """Ask for a target on each of its slices: by its box first, which clicks then change."""
+    prompts = target.on_its_slices()
+    asked = {k: p if p.box is None else SlicePrompt(p.box) for k, p in prompts.items()}
+    masks = yield [Ask(k, target.label, prompt) for k, prompt in asked.items()]
+    found = dict(zip(prompts, masks, strict=True))
+    for k, prompt in prompts.items():
+        if prompt.box is not None and prompt.points is not None:
+            found[k] = after_clicks(session, k, found[k], prompt.points)
+    return found
+
+
+Propagate = Callable[[VolumeSession, Target], Asking[dict[int, Mask]]]
 """A rule: the masks of a target on all slices that show it."""
 
 FindByName = Callable[[VolumeSession, Sequence[str]], tuple[list[Target], list[tuple[int, Mask]]]]

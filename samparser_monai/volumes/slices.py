@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from samparser_monai.errors import InputError, at_least, writable
 from samparser_monai.files import files_below
-from samparser_monai.geometry.components import instances_of
+from samparser_monai.geometry.components import numbered_parts
 from samparser_monai.volumes.label_volumes import read_pair
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.reading import check_hounsfield
@@ -40,6 +41,8 @@ class SliceDataset(Dataset):
         min_area: components smaller than this many pixels of the source are no instances.
         min_volume: organs of fewer voxels are dropped from a case.
         window: lowest and highest intensity that will be seen; see check_hounsfield.
+        empty_share: of an item with ``every_slice``, how many slices without an organ count for
+            one with; 1000 takes all.
 
     Raises:
         InputError: a volume that cannot be used, see read_pair; no slice is left.
@@ -55,7 +58,9 @@ class SliceDataset(Dataset):
         min_area: int = 100,
         min_volume: int = 1000,
         window: Sequence[float] | None = None,
+        empty_share: float = 0.25,
     ) -> None:
+        at_least(0.0, empty_share=empty_share)
         at_least(0, min_area=min_area, min_volume=min_volume)
         organ_values(labels)
         folder = writable("cache_dir", cache_dir) / "slices"
@@ -76,7 +81,7 @@ class SliceDataset(Dataset):
             [
                 slice_
                 for (case, index), item in zip(indices, data, strict=True)
-                for slice_ in _slices_of(case, index, item, min_area, min_volume)
+                for slice_ in _slices_of(case, index, item, min_area, min_volume, empty_share)
             ],
             transform if callable(transform) or transform is None else Compose(transform),
         )
@@ -90,11 +95,21 @@ class SliceDataset(Dataset):
             log.warning("labels: %s does not occur in the %d volumes", ", ".join(absent), len(data))
 
 
-def _slices_of(folder: Path, index: Item, item: Item, min_area: int, min_volume: int) -> list[Item]:
+def _slices_of(
+    folder: Path, index: Item, item: Item, min_area: int, min_volume: int, empty_share: float
+) -> list[Item]:
     volumes = index["volumes"]
     kept = {organ for organ, volume in volumes.items() if volume >= min_volume}
     labelled = set(item.get("labelled", ())) & volumes.keys()
     named = kept | {organ for organ in labelled if not volumes[organ]}
+    shown = {
+        number: any(organ in kept and area >= min_area for organ, area in areas)
+        for number, areas in index["areas"].items()
+    }
+    empty = [n for n in shown if not shown[n]] if item.get("every_slice") and named else []
+    if shown_count := sum(shown.values()):  # evenly, else most steps would teach what is absent
+        count = min(len(empty), math.ceil(empty_share * shown_count))
+        empty = [empty[round((n + 0.5) * len(empty) / count - 0.5)] for n in range(count)]
     return [
         {
             "slices": str(folder / f"{number}.npz"),
@@ -103,18 +118,18 @@ def _slices_of(folder: Path, index: Item, item: Item, min_area: int, min_volume:
             "organs": sorted(kept),
             "named": sorted(named),
         }
-        for number, areas in index["areas"].items()
-        if any(organ in kept and area >= min_area for organ, area in areas)
-        or (item.get("every_slice") and named)
+        for number in shown
+        if shown[number] or number in empty
     ]
 
 
 def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
     """Cut one labelled volume into compressed slices, once, and return the folder they are in.
 
-    A slice file holds ``image`` (HxW, the file's own numbers) and ``label`` (HxW, the organ's
-    place in ``labels``, from 1); the rows run to the back and the columns to the patient's left,
-    as a radiologist sees it. Slices without any organ are left out, unless the item has
+    A slice file holds ``image`` (HxW, the file's own numbers), ``label`` (HxW, the organ's place in
+    ``labels``, from 1) and ``parts`` (HxW, the numbers of its components); the rows run to the back
+    and the columns to the patient's left, as a radiologist sees it. Slices without any organ are
+    left out, unless the item has
     ``every_slice``.
     """
     target = folder / _key(item, labels)
@@ -137,11 +152,12 @@ def cut_volume(item: Item, labels: Labels, folder: Path) -> Path:
     try:
         for k in np.flatnonzero(organs.any((0, 1)) | bool(item.get("every_slice"))):
             picture, truth = image[:, :, k].T, organs[:, :, k].T
-            values, masks = instances_of(truth, min_area=1)
+            values, parts = numbered_parts(truth)
+            areas = np.bincount(parts.ravel(), minlength=len(values) + 1)[1:].tolist()
             index["areas"][str(k)] = [
-                (names[v - 1], int(m.sum())) for v, m in zip(values, masks, strict=True)
+                (names[v - 1], area) for v, area in zip(values, areas, strict=True)
             ]
-            np.savez_compressed(temporary / f"{k}.npz", image=picture, label=truth)
+            np.savez_compressed(temporary / f"{k}.npz", image=picture, label=truth, parts=parts)
         (temporary / "index.json").write_text(json.dumps(index))
         os.replace(temporary, target)
     except OSError:
@@ -160,7 +176,7 @@ def _organs_of(label: np.ndarray, labels: Labels) -> np.ndarray:
 
 
 def _key(item: Item, labels: Labels) -> str:
-    parts: list[Any] = [2, item.get("case"), labels]  # 2: what a folder of slices holds
+    parts: list[Any] = [3, item.get("case"), labels]  # 3: what a folder of slices holds
     parts += ["every slice"] * bool(item.get("every_slice"))
     for path in (Path(item["image"]), Path(item["label"])):
         for file in files_below(path) if path.is_dir() else [path]:

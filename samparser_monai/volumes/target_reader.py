@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 
 from samparser_monai.errors import InputError
@@ -14,8 +15,9 @@ from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import frame_scale
 from samparser_monai.volumes.label_volumes import read_labels_like
 from samparser_monai.volumes.organs import Labels, organ_values
+from samparser_monai.volumes.prompts import refines
 from samparser_monai.volumes.reading import disagreeing_forms
-from samparser_monai.volumes.targets import Click, Prompt, SlicePrompt, Target
+from samparser_monai.volumes.targets import Click, Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
 
 
@@ -31,6 +33,7 @@ class TargetReader:
     def __init__(self, view: View, labels: Labels, image_size: int) -> None:
         self.view, self.labels = view, organ_values(labels)
         self.warnings: list[str] = []  # about prompts that were taken nevertheless
+        self.image_size = image_size
         self.scale, _ = frame_scale(view.size, image_size)
 
     def __call__(self, prompts: Sequence[Prompt], known: Sequence[Target] = ()) -> list[Target]:
@@ -47,7 +50,11 @@ class TargetReader:
                 that contradict each other.
         """
         self.warnings = []
-        found = list(known)
+        self._check_clicks([c for p in prompts if "points" in p for c in self._clicks(p)])
+        found = self._drafts(prompts)
+        drafts = {target.label for target in found if not target.locked}
+        prompts = [prompt for prompt in prompts if prompt.get("label") not in drafts]
+        found += known
         for prompt in sorted(prompts, key=self._order):
             if "mask" in prompt:
                 found += self._of_mask(prompt)
@@ -138,9 +145,8 @@ class TargetReader:
     def _add_points(self, found: list[Target], prompts: Sequence[Prompt]) -> None:
         """Give the points to their objects, those of the foreground first."""
         clicks = [click for prompt in prompts for click in self._clicks(prompt)]
-        self._check_clicks(clicks)
         for label, k, point in sorted(clicks, key=lambda click: -click[2][2]):
-            own = [t for t in found if t.label == label]
+            own = [t for t in found if t.label == label and t.draft is None]
             free = [t for t in own if k in t.prompts or not t.complete]
             if point[2]:
                 free = [t for t in free if t.box_near(k) is None or not t.distance(k, point)[0]]
@@ -179,9 +185,85 @@ class TargetReader:
                     f"each other, one of them is of {inside[0]!r}: take one away"
                 )
 
+    def _drafts(self, prompts: Sequence[Prompt]) -> list[Target]:
+        """Return a target to each organ that goes on from a mask, and to those that it locks.
+
+        Raises:
+            InputError: a prompt on a fixed slice, or in a locked organ.
+        """
+        found, locked = [], dict[str, Target]()
+        for prompt in filter(refines, prompts):
+            label, mask = prompt["label"], self._read(prompt["mask"])
+            values = self.view.seen(mask)
+            target = Target(label, draft=np.isin(values, self.labels[label]))
+            target.fixed = frozenset(self._slice(prompt, k) for k in prompt.get("fixed", ()))
+            for beside in prompts:
+                if beside.get("label") == label:
+                    self._go_on(target, beside)
+            found.append(target)
+            for name, known in self.labels.items() if prompt.get("locked") else ():
+                if name != label and (there := np.isin(values, known)).any():
+                    locked[name] = Target(name, draft=there, locked=True)
+        held = [one for name, one in locked.items() if name not in {t.label for t in found}]
+        self._check_drafts([*found, *held])
+        return [*found, *held]
+
+    def _go_on(self, target: Target, prompt: Prompt) -> None:
+        """Give a draft's target the box and the points of a prompt."""
+        if "box" in prompt:
+            low, high = self.voxel_box(prompt)
+            box = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32) * self.scale
+            if low[2] == high[2]:
+                target.prompts.setdefault(low[2], SlicePrompt()).box = box
+            elif target.span is None:
+                target.span, target.box = (low[2], high[2]), box
+            else:
+                raise InputError(
+                    f"{self.view.path}: {target.label!r} goes on from a mask with two 3-D boxes: "
+                    "give one about both"
+                )
+        for _, k, point in self._clicks(prompt) if "points" in prompt else ():
+            asked = target.prompts.setdefault(k, SlicePrompt())
+            old = torch.empty(0, 3) if asked.points is None else asked.points
+            asked.points = torch.cat([old, point[None]])
+
+    def _check_drafts(self, targets: Sequence[Target]) -> None:
+        locked = [target for target in targets if target.locked]
+        for target in targets:
+            if fixed := sorted(target.fixed & target.prompts.keys()):
+                raise InputError(
+                    f"{self.view.path}: a prompt of {target.label!r} lies on a slice that is "
+                    f"fixed, {fixed[0]}: take it away, or free the slice"
+                )
+            for k, prompt in target.prompts.items():
+                points = torch.empty(0, 3) if prompt.points is None else prompt.points
+                inside = pixels_of(points[points[:, 2] > 0], self.view.size, self.image_size)
+                for x, y in inside.tolist():
+                    if held := [o for o in locked if o.draft is not None and o.draft[x, y, k]]:
+                        raise InputError(
+                            f"{self.view.path}: a point of {target.label!r} lies in "
+                            f"{held[0].label!r}, which is locked: move it, or leave out locked"
+                        )
+
+    def _slice(self, prompt: Prompt, k: int) -> int:
+        """Return the slice of the view that is slice ``k`` of the file's own array."""
+        beyond = [side - 1 for side in self.view.volume.shape[1:3]]
+        places = self._voxels({**prompt, "frame": "voxel"}, "fixed", [[0, 0, k], [*beyond, k]])
+        if places[0, 2] != places[1, 2]:
+            raise InputError(
+                f"{self.view.path}: fixed={prompt['fixed']} are slices of the file's third axis, "
+                "and others are looked at: leave --plane out"
+            )
+        return int(places[0, 2])
+
+    def _read(self, mask: Any) -> MetaTensor:
+        """Return a mask on the volume's grid; one that was read already is."""
+        if isinstance(mask, MetaTensor):
+            return mask
+        return read_labels_like(self.view.volume, mask, self.labels)
+
     def _of_mask(self, prompt: Prompt) -> list[Target]:
-        mask = read_labels_like(self.view.volume, prompt["mask"], self.labels)
-        values = self.view.seen(mask)
+        values = self.view.seen(self._read(prompt["mask"]))
         self._check_values(prompt, set(np.unique(values).tolist()) - {0})
         found = []
         for name, known in self.labels.items():

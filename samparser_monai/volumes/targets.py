@@ -38,6 +38,9 @@ class Target:
         span: first and last slice of the object, where they are known.
         box: XYXY (4,), what it covers at most on any slice, where that is known.
         complete: every slice of the object has a prompt.
+        draft: what is there of the organ, CxRxS (bool), where prompts go on from that.
+        fixed: slices that stay as the draft has them.
+        locked: nothing changes the draft, and no other organ gets its voxels.
     """
 
     label: str
@@ -45,6 +48,9 @@ class Target:
     span: tuple[int, int] | None = None
     box: Tensor | None = None
     complete: bool = False
+    draft: np.ndarray | None = None
+    fixed: frozenset[int] = frozenset()
+    locked: bool = False
 
     def box_near(self, k: int) -> Tensor | None:
         """Return the box of the object, or its prompt's on the slice nearest to ``k``."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, ScaleIntensityRanged, Transform
 
 from samparser_monai.errors import InputError
@@ -18,11 +19,16 @@ Item = dict[Hashable, Any]
 
 
 class ReadVolumed(MapTransform):
-    """Replace paths by checked volumes, 1xXxYxZ along their own axes, see read_volume."""
+    """Replace paths by checked volumes, 1xXxYxZ along their own axes, see read_volume.
+
+    What is a volume already stays.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Read the volumes of the item."""
-        return {**data, **{key: read_volume(data[key]) for key in self.key_iterator(data)}}
+        found = {key: data[key] for key in self.key_iterator(data)}
+        read = {k: v if isinstance(v, MetaTensor) else read_volume(v) for k, v in found.items()}
+        return {**data, **read}
 
 
 class Windowd(ScaleIntensityRanged):
@@ -61,6 +67,8 @@ class CheckUnwindowedd(MapTransform):
 class LoadSliced(Transform):
     """Read a slice file: ``image`` 1xHxW float32 in the volume's units, ``truth`` HxW uint8.
 
+    ``parts`` (HxW) has the numbers of the truth's components.
+
     Args:
         labels: the organs in the order in which they were cut; those that the item drops are set
             to background.
@@ -72,16 +80,21 @@ class LoadSliced(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add image and truth to the item."""
         with np.load(data["slices"]) as file:
-            image, truth = file["image"], file["label"]
-        dropped = [n for n, name in enumerate(self.names, 1) if name not in data["organs"]]
-        truth = np.where(np.isin(truth, dropped), 0, truth)
-        return {**data, "image": torch.from_numpy(image.astype(np.float32))[None], "truth": truth}
+            image, truth, parts = file["image"], file["label"], file["parts"]
+        shown = np.array([False, *(name in data["organs"] for name in self.names)])[truth]
+        return {
+            **data,
+            "image": torch.from_numpy(image.astype(np.float32))[None],
+            "truth": np.where(shown, truth, 0),
+            "parts": np.where(shown, parts, 0),
+        }
 
 
 class Instancesd(Transform):
     """Take the instances of ``truth``: ``organs`` (N), ``boxes`` (Nx4, XYXY), ``label`` (NxHxW).
 
-    What is too small to be an instance is no truth either: nobody is asked to find it by a box.
+    ``parts``, the numbers of its components, are made where the item does not have them. What is
+    too small to be an instance is no truth either: nobody is asked to find it by a box.
     ``whole`` (HxW) is the truth with it.
 
     Args:
@@ -93,9 +106,10 @@ class Instancesd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add the instances to the item."""
-        values, masks = instances_of(data["truth"], self.min_area)
+        item = dict(data)
+        values, masks = instances_of(data["truth"], self.min_area, item.pop("parts", None))
         return {
-            **data,
+            **item,
             "organs": torch.from_numpy(values),
             "boxes": torch.from_numpy(boxes_of(masks)),
             "label": torch.from_numpy(masks),

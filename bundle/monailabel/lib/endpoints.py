@@ -1,14 +1,16 @@
 """Where MONAI Label's own handling of a request loses something: done here in its place."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import UploadFile
 from fastapi.background import BackgroundTasks
-from monailabel.endpoints import datastore
+from monailabel.endpoints import datastore, infer
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.others.generic import remove_file
@@ -17,8 +19,38 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lib.names import parted, safe_name
 from samparser_monai.errors import InputError
 
+INFER = infer.run_inference
 NAMES = ("image", "id", "label")
 """Parameters of a query that name an image, or the label of one."""
+
+
+SENT: ContextVar[str] = ContextVar("sent", default="")
+"""The path of the label volume that came with a request, to go on from."""
+
+
+def run_inference(
+    background_tasks: BackgroundTasks,
+    model: str,
+    image: str = "",
+    session_id: str = "",
+    params: str = "{}",
+    file: UploadFile | None = None,
+    label: UploadFile | None = None,
+    output: Any = None,
+) -> Any:
+    """Answer a request; MONAI Label would lose its label volume where it has a label's name too."""
+    path = ""
+    if label is not None and not str(label.filename).endswith(".bin"):  # OHIF's scribbles
+        ending = parted(label.filename or "")[1]
+        with tempfile.NamedTemporaryFile(suffix=ending, delete=False) as kept:
+            shutil.copyfileobj(label.file, kept)
+        background_tasks.add_task(remove_file, path := kept.name)
+        label = None
+    before = SENT.set(path)
+    try:
+        return INFER(background_tasks, model, image, session_id, params, file, label, output)
+    finally:
+        SENT.reset(before)
 
 
 def add_image(
@@ -52,7 +84,7 @@ def replace_endpoints(
     check_training: Callable[[dict[str, Any]], Any], stopped: Callable[[], None]
 ) -> None:
     """Have images added by ``add_image``, and trainings checked first and cleared up after."""
-    datastore.add_image = add_image
+    datastore.add_image, infer.run_inference = add_image, run_inference
     run, stop = AsyncTask.run, AsyncTask.stop
 
     def checked(method: str, request: Any = None, params: Any = None, **options: Any) -> Any:

@@ -10,6 +10,8 @@ from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
 from lib.limits import Taken, TooLarge
+from lib.threads import LOST
+from lib.turns import Gone
 from samparser_monai.errors import InputError
 from samparser_monai.files import DiskFull
 
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 INTERNAL, FULL = 500, 507
 KINDS = (MONAILabelException, HTTPException, ValueError, TypeError, LookupError, AttributeError)
 OWN = ("lib.", "samparser_monai.")
+PASSING = ("lib.endpoints", "lib.threads")  # which only pass things on
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -32,12 +35,14 @@ def answer_errors(app: FastAPI) -> None:
             log.warning("%s %s refused: %s", request.method, request.url.path, text)
         return JSONResponse({"detail": text}, status, headers=getattr(error, "headers", None))
 
-    for kind in (*KINDS, OSError, AssertionError):
+    for kind in (*KINDS, OSError, AssertionError, Gone):
         app.add_exception_handler(kind, refused)
     app.middleware_stack = None  # built without them, since it serves the start-up itself
 
 
 def _status(error: Exception) -> int:
+    if isinstance(error, Gone):
+        return LOST
     if isinstance(error, DiskFull) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return FULL
     if isinstance(error, InputError):
@@ -51,5 +56,5 @@ def _status(error: Exception) -> int:
     # What MONAI Label's own reading of a request stumbles over is the client's; behind that, in
     # our own code, where bad input is told by InputError, it is a fault of ours.
     modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
-    ours = (name for name in modules if name != "lib.endpoints")  # which only passes things on
+    ours = (name for name in modules if name not in PASSING)
     return INTERNAL if any(name.startswith(OWN) for name in ours) else 400

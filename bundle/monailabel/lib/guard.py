@@ -17,7 +17,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lib.audit import Audit
 from lib.endpoints import GivenNames
+from lib.threads import Watched
 
 
 def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
@@ -30,6 +32,7 @@ def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
     """
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
     app.user_middleware = [
+        Middleware(Audit),
         Middleware(TrustedHostMiddleware, allowed_hosts=[*own_hosts(), *hosts], www_redirect=False),
         Middleware(OwnPages, origins=origins),
         Middleware(
@@ -42,6 +45,7 @@ def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
         Middleware(Limit, most=most),
         Middleware(Swept),
         Middleware(GivenNames),
+        Middleware(Watched),
     ]
 
 

@@ -1,6 +1,7 @@
 """Labels as viewers save them: what they hold, whose it is, and what is left out."""
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from samparser_monai.volumes.organ_names import organ_named
 from samparser_monai.volumes.organs import organ_values, whole_labels
 from samparser_monai.volumes.reading import read_oriented, read_volume
 
+NUMBERED = re.compile(r"\s*(?:label|value|class)?[\s_:=-]*0*(\d+)\s*", re.IGNORECASE)
 SHAPE = "it must be a list of {'name': 'liver', 'idx': 1}, one for each segment"
 
 
@@ -82,8 +84,18 @@ def own_values(info: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[int, 
     known = organ_values(labels)
     if not (segments := segments_of(info)):
         return {value: own[0] for own in known.values() for value in own}
-    named = {value: organ_named(name, known) for value, name in segments.items()}
+    named = {value: _organ_of(name, known) for value, name in segments.items()}
     return {value: known[organ][0] for value, organ in named.items() if organ is not None}
+
+
+def _organ_of(name: str, known: Mapping[str, list[int]]) -> str | None:
+    """Return the organ that a segment's name means, or the one whose value it is: "label 3", "3".
+
+    Not so "Segment_3", which 3D Slicer calls the third segment, whatever that may be.
+    """
+    number = NUMBERED.fullmatch(name)
+    values = {str(value): organ for organ, own in known.items() for value in own}
+    return organ_named(name, known) or (values.get(number[1]) if number else None)
 
 
 def organs_of(volume: MetaTensor, info: Mapping[str, Any], labels: Mapping[str, Any]) -> MetaTensor:

@@ -11,6 +11,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 
+from lib.infer import AUTO
 from lib.labels import organs_of, read_label
 from lib.model import Model
 from lib.teaching import labelled
@@ -77,14 +78,15 @@ class BatchSegmenter(BatchInferTask):
     """Answer for many volumes; one that cannot be answered is told, and the rest go on.
 
     Prompts come under ``prompts``, image -> what a viewer would send, or from coarse label
-    volumes that lie in the datastore under ``prompt_tag``.
+    volumes that lie in the datastore under ``prompt_tag``; organs by name need neither.
     """
 
     def __call__(
         self, request: dict[str, Any], datastore: Datastore, infer: Callable
     ) -> dict[str, Any]:
         """Return image -> what infer returned, or {"error": ...}."""
-        options = {"multi_gpu": torch.cuda.is_available(), "prompt_tag": "coarse", **request}
+        coarse = {} if request.get("model") == AUTO else {"prompt_tag": "coarse"}
+        options = {"multi_gpu": torch.cuda.is_available(), **coarse, **request}
         options["multi_gpu"] &= torch.cuda.is_available()  # clients send True from any machine
 
         def answer(one: dict[str, Any], store: Datastore) -> dict[str, Any]:

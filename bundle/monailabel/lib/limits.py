@@ -20,6 +20,9 @@ from lib.names import parted
 from samparser_monai.errors import InputError
 
 CHUNK = 1 << 20
+SMALL, RATIO = 10**8, 200
+"""A picture of at most ``SMALL`` bytes is taken; a larger one shows something: packed it is no less
+than its ``RATIO``-th part (of real CT, a half to a tenth)."""
 FLOAT32, WIDEST = 4, 8  # bytes of a voxel in memory, and at most in a file
 
 
@@ -39,6 +42,21 @@ def check_size(path: str | Path, most: int) -> None:
         raise
     except Exception:  # in a damaged file anything can go wrong
         return
+
+
+def check_picture(path: str | Path, most: int) -> None:
+    """Raise an InputError for an image that is too large, or that a small file unpacks to."""
+    packed = Path(path).stat().st_size
+    limit = min(most, max(SMALL, RATIO * packed))
+    try:
+        check_size(path, limit)
+    except TooLarge as error:
+        if limit == most:
+            raise
+        raise TooLarge(
+            f"a file of {packed / 1e6:.1f} MB that unpacks to more than {RATIO} times as much is "
+            "no picture: send the volume itself"
+        ) from error
 
 
 def _check_nifti(path: Path, most: int) -> None:

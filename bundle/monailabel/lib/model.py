@@ -1,28 +1,30 @@
 """The bundle's network, and the tuned parts that it can answer with."""
 
+import copy
 import json
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
-from samparser_monai.errors import unknown
+from lib.turns import Turns
+from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing, visible, write_json
+from samparser_monai.sam import SamNetwork
 from samparser_monai.tuned.loading import ModelLoader
-from samparser_monai.tuned.part import load_tuned, tuned_names
+from samparser_monai.tuned.part import load_tuned
 from samparser_monai.volumes.inferer import VolumeInferer
 from samparser_monai.volumes.session import VolumeSession
 
 log = logging.getLogger(__name__)
 LATEST, START = "latest", "start"
+MOST_PARTS = 4  # of which networks are in memory, beside the one that the bundle came with
 KEPT = 48  # slices of an open volume: 4 MB of features each, and 4 MB of an embedding
 
 
@@ -31,10 +33,11 @@ class Versions:
 
     Args:
         bundle: its folder; the parts lie in ``models/tuned``. ``start`` is ``models/model.pt``.
+        most: parts that trainings have made and that stay; the oldest go. Others always stay.
     """
 
-    def __init__(self, bundle: Path) -> None:
-        self.folder = bundle / "models" / "tuned"
+    def __init__(self, bundle: Path, most: int = 20) -> None:
+        self.folder, self.most = bundle / "models" / "tuned", most
         self.index = self.folder / "versions.json"
 
     def history(self) -> list[dict[str, Any]]:
@@ -69,23 +72,34 @@ class Versions:
         if row["accepted"]:
             with replacing(self.path(row["name"])) as file:
                 shutil.copyfile(candidate, file)
-        write_json(self.index, [*self.history(), {**row, "time": time.strftime("%F %T")}])
+        history = [*self.history(), {**row, "time": time.strftime("%F %T")}]
+        write_json(self.index, history)
+        made = [path for one in history if (path := self.path(one["name"])).exists()]
+        for path in made[: -self.most]:
+            log.info("tuned part %s goes: %d newer ones are kept", path.stem, self.most)
+            path.unlink()
 
 
 class Model:
-    """One network in memory, whose tuned part is exchanged as requests ask.
+    """The bundle's network with each of its tuned parts; what no training changes is there once.
 
     Args:
         bundle: folder with ``configs/inference.json`` and ``models/model.pt``.
         overrides: of the configuration's keys.
+        versions: how many tuned parts stay, see Versions.
+
+    Attributes:
+        turns: by which the networks answer.
     """
 
-    def __init__(self, bundle: Path, overrides: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, bundle: Path, overrides: dict[str, Any] | None = None, versions: int = 20
+    ) -> None:
         self.bundle, self.overrides = bundle, overrides or {}
-        self.versions = Versions(bundle)
+        self.versions, self.turns = Versions(bundle, versions), Turns()
         self.labels: dict[str, Any] = self.parser().get_parsed_content("labels")
-        self.loaded = ""
-        self._one_at_a_time = threading.RLock()
+        self._networks: OrderedDict[Any, SamNetwork] = OrderedDict()
+        self._making = threading.RLock()
 
     def parser(self, **more: Any) -> ConfigParser:
         """Return the bundle's inference configuration."""
@@ -95,14 +109,14 @@ class Model:
         return parser
 
     @cached_property
-    def network(self) -> Any:
-        """The network, as ``models/model.pt`` has it at first."""
+    def _start(self) -> SamNetwork:
         network = self.parser().get_parsed_content("network")
         model_file = self.bundle / "models" / "model.pt"
         network.load_state_dict(ModelLoader(model_file, network).weights)
-        state = network.state_dict()
-        self._start = {name: state[name].clone() for name in tuned_names(network)}
-        self.loaded = START
+        turns = self.turns  # functions, which copies of the network have in common with it
+        network.prompt_encoder.register_forward_pre_hook(lambda *_: turns.next())
+        for layer in network.image_encoder.modules():  # on a slow machine a slice takes seconds
+            layer.register_forward_pre_hook(lambda *_: turns.next(answers=0))
         return network.eval()
 
     @cached_property
@@ -116,31 +130,44 @@ class Model:
 
     def session(self, path: str) -> VolumeSession:
         """Read a volume as batch inference does, and open a session on it."""
-        return self.inferer.session(self._preprocessing({"image": path})["image"], self.network)
+        with self._making:
+            read, inferer, network = self._preprocessing, self.inferer, self._start
+        return inferer.session(read({"image": path})["image"], network)
 
-    @contextmanager
-    def using(self, name: str) -> Iterator[str]:
-        """Give the network to one request at a time, with a tuned part in it; tell its own name.
+    def network(self, name: str) -> SamNetwork:
+        """Return the network with the tuned part of this name; those used last stay.
 
         Raises:
-            InputError: there is no part of that name.
+            InputError: the part is damaged, or of another network.
         """
-        with self._one_at_a_time:
-            own = self.versions.resolve(name)
-            self._load(own)
-            yield own
-
-    def _load(self, name: str) -> None:
-        network = self.network
-        if name == self.loaded:
-            return
-        self.loaded = ""  # a mixture, should this fail half-way
         if name == START:
-            with torch.no_grad():
-                for key, parameter in network.named_parameters():
-                    if key in self._start:
-                        parameter.copy_(self._start[key])
-        else:
-            load_tuned(self.versions.path(name), network)
-        log.info("tuned part %s", name)
-        self.loaded = name
+            with self._making:
+                return self._start
+        path = self.versions.path(name)
+        key = name, path.stat().st_mtime_ns
+        with self._making:
+            if key not in self._networks:
+                network = _sharing(self._start)
+                load_tuned(path, network)
+                self._networks[key] = network
+                log.info("tuned part %s", name)
+            self._networks.move_to_end(key)
+            while len(self._networks) > MOST_PARTS:
+                self._networks.popitem(last=False)
+            return self._networks[key]
+
+    def names(self, tuned: str = LATEST) -> list[str]:
+        """Return the organs that a tuned part knows by name; none of a part that cannot be used."""
+        try:
+            known = self.network(self.versions.resolve(tuned)).named_prompts
+        except InputError as error:
+            log.warning("%s", error)
+            return []
+        return [] if known is None else known.organs
+
+
+def _sharing(network: SamNetwork) -> SamNetwork:
+    """Return a copy of a network that has the frozen weights in common with it."""
+    own = {id(parameter) for parameter in network.parameters() if parameter.requires_grad}
+    memo = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
+    return copy.deepcopy(network, {key: t for key, t in memo.items() if key not in own})

@@ -11,6 +11,7 @@ import numpy as np
 from samparser_monai.errors import InputError, unknown
 
 MOST_POINTS = 1000
+NEAR = 0.2  # of a box's sides: a point beyond the box that is meant for its organ
 NOTHING = (
     "nothing to segment: place a foreground point, or draw a box (ROI), for label {label!r}; "
     "background points only take away"
@@ -29,7 +30,7 @@ def prompts_of(
         organs: that the model knows; a request without ``label`` asks for the first.
         shape: of the volume.
         dimension: 2 for one slice: ``slice``, or that of the last foreground point, or the middle
-            of the box.
+            of the box, also where ``slice`` lies outside of it.
 
     Raises:
         InputError: no prompt, an unknown label, or positions that cannot be used.
@@ -52,12 +53,47 @@ def prompts_of(
             raise unknown("label in rois", name, organs)
         points = positions(name, asked.get(name, []), shape)
         box = corners_of(rois[name], shape) if name in rois else None
+        if box is not None and not is_meant(box, points):
+            box = None
         if box is None and len(points) == 2 and request.get("two_points_are_a_box"):
             box, points = np.sort(points, axis=0), points[:0]
         prompts += _of_organ(name, box, points, background, _slice(request, box, points, dimension))
     if not prompts:
         raise InputError(NOTHING.format(label=label))
     return prompts
+
+
+def organs_asked(request: Mapping[str, Any], known: Sequence[str]) -> list[dict[str, Any]]:
+    """Return prompts by name: of ``organs`` or ``label`` of a request, or of all.
+
+    Args:
+        request: with organs, in a list or as one name.
+        known: by the network, by name.
+
+    Raises:
+        InputError: the network knows none, or not this one.
+    """
+    if not known:
+        raise InputError(
+            "this model has not learned to find organs by name: train with the option names, "
+            "or place a point or a box in Smart Edit"
+        )
+    asked = request.get("organs") or request.get("label") or list(known)
+    asked = [asked] if isinstance(asked, str) else asked
+    if not isinstance(asked, list):
+        raise InputError(f"organs={asked!r:.80} must be names, of {', '.join(known)}")
+    for organ in asked:
+        if organ not in known:
+            raise unknown("organ by name", organ, known)
+    return [{"label": organ} for organ in dict.fromkeys(asked)]
+
+
+def fixed_slices(request: Mapping[str, Any], depth: int) -> set[int]:
+    """Return the slices that a request wants to stay as they are."""
+    fixed = request.get("fixed") or []
+    if not isinstance(fixed, list) or not all(type(k) is int and 0 <= k < depth for k in fixed):
+        raise InputError(f"fixed={fixed!r:.80} must be a list of slices, from 0 to {depth - 1}")
+    return set(fixed)
 
 
 def _of_organ(
@@ -83,11 +119,23 @@ def _slice(
 ) -> int | None:
     if dimension == 3:
         return None
+    middle = None if box is None else int(box[:, 2].mean())
     if request.get("slice") is not None:
-        return int(_numbers("slice", [request["slice"]], (1,))[0])
-    if len(points):
-        return int(points[-1, 2])
-    return None if box is None else int(box[:, 2].mean())
+        k = int(_numbers("slice", [request["slice"]], (1,))[0])
+        # 3D Slicer sends the mm of its slice where it has no click
+        beside = box is not None and not len(points) and not box[0, 2] <= k <= box[1, 2]
+        return middle if beside else k
+    return int(points[-1, 2]) if len(points) else middle
+
+
+def is_meant(box: np.ndarray, points: np.ndarray) -> bool:
+    """Tell whether foreground points (N, 3) lie in a box (2, 3), or near it; or there are none.
+
+    3D Slicer sends an ROI with every click, also that of the organ before.
+    """
+    beyond = np.maximum(NEAR * (box[1] - box[0]), 1)
+    inside = (points >= box[0] - beyond) & (points <= box[1] + beyond)
+    return not len(points) or bool(inside.all(1).any())
 
 
 def positions(name: str, value: Any, shape: Sequence[int]) -> np.ndarray:

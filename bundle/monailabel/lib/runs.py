@@ -7,6 +7,7 @@ slices; ``eval/label/features`` what the trunk computed of the images.
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -50,6 +51,11 @@ class Runs:
     def busy(self) -> bool:
         """Tell whether a training runs."""
         return running(self.started().get("process")) is not None
+
+    def progress(self, epoch: int, of: int) -> None:
+        """Note how far the training of this process has come."""
+        if note := self.started():
+            write_json(self._note, {**note, "epoch": epoch, "total_epochs": of})
 
     def clear(self) -> None:
         """End a training whose server is gone, and remove what one that was killed has left."""
@@ -111,9 +117,9 @@ class Runs:
         if self.busy():
             raise Taken("a training is running, perhaps on this: wait for it, or stop it")
         self.clear()
-        copies = {f"{side}_{case}.nii.gz" for side in SIDES}
+        copy = re.compile(rf"({'|'.join(SIDES)})_{re.escape(case)}(\.\d+)?\.nii\.gz")
         for labels in list(self.folder.glob("*/labels")):
-            if copies & {path.name for path in labels.iterdir()}:
+            if any(copy.fullmatch(path.name) for path in labels.iterdir()):
                 shutil.rmtree(labels.parent, ignore_errors=True)
         if image:
             shutil.rmtree(self.features, ignore_errors=True)

@@ -1,5 +1,8 @@
 """A DICOMweb server as datastore."""
 
+import threading
+from typing import Any
+
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 
@@ -9,6 +12,15 @@ from lib.stores import CheckedDatastore
 
 class CheckedSeries(DICOMWebDatastore, CheckedDatastore):
     """Series of a DICOMweb server, whose labels go there as DICOM SEG."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        self._fetching = threading.RLock()
+        super().__init__(*given, **options)
+
+    def get_image_uri(self, image_id: str) -> str:
+        """Return where a series lies, fetched by one request while others wait for it."""
+        with self._fetching:
+            return str(super().get_image_uri(image_id))
 
     def save_label(
         self,

@@ -11,7 +11,7 @@ from uuid import uuid1
 from monailabel.utils.sessions import SessionInfo, Sessions
 from pydicom.misc import is_dicom
 
-from lib.limits import called, check_size
+from lib.limits import called, check_picture
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
 from samparser_monai.volumes.reading import read_volume
@@ -45,7 +45,7 @@ class CheckedSessions(Sessions):
         source = Path(data_file)
         with called(data_file, "the session's volume"):
             if source.is_file() and not is_dicom(source):
-                check_size(source, self.unpacked)
+                check_picture(source, self.unpacked)
             read_volume(source)
         name, now = str(uuid1()), int(time.time())
         coming, folder = Path(self.store_path, COMING + name), Path(self.store_path, name)

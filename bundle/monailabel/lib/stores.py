@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from lib.labels import read_label, segments_of, told, voxels_of
-from lib.limits import Taken, called, check_size
+from lib.limits import Taken, called, check_picture, check_size
 from lib.names import checked_name, parted, safe_name
 from lib.whole import WholeDatastore, volumes
 from samparser_monai.errors import InputError
@@ -37,15 +38,19 @@ class CheckedDatastore(WholeDatastore):
         unpacked: bytes that a volume may take in memory.
         forget: called with an image, and whether it goes itself, before it or a label of it is
             removed.
-        told: what was told of the label saved last.
+        told: what was told of the label that this thread has saved last.
     """
 
     def __init__(self, datastore_path: str, **options: Any) -> None:
         self.labels: Mapping[str, Any] = {}
         self.unpacked = 4 * 10**9
         self.forget: Callable[[str, bool], None] = lambda image, gone: None
-        self.told: dict[str, Any] = {}
+        self._told = threading.local()
         super().__init__(datastore_path, **options)
+
+    @property
+    def told(self) -> dict[str, Any]:  # noqa: D102
+        return getattr(self._told, "last", {})
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Keep an uploaded volume under a safe name; the one that it was given is noted.
@@ -59,7 +64,7 @@ class CheckedDatastore(WholeDatastore):
         if not isinstance(image_info, Mapping):
             raise InputError(f"params={image_info!r:.80} must be an object")
         with called(image_filename, f"image {name!r}"):
-            check_size(image_filename, self.unpacked)
+            check_picture(image_filename, self.unpacked)
             read_volume(image_filename)
         info = {**image_info, "given": given, "ts": int(time.time()), "name": name + ending}
         with self._alone():
@@ -99,9 +104,9 @@ class CheckedDatastore(WholeDatastore):
             for path in notes.iterdir():
                 if path.name != f"{digest}.json":
                     path.unlink()
-        self.told = told(voxels_of(label), info, self.labels)
-        if self.told["left_out"]:
-            log.warning("%s: the model does not know %s", image_id, self.told["left_out"])
+        self._told.last = told(voxels_of(label), info, self.labels)
+        if left_out := self.told["left_out"]:
+            log.warning("%s: the model does not know %s", image_id, left_out)
         return image_id
 
     def checked_label(self, image_id: str, file: str, info: Any) -> MetaTensor:

@@ -14,6 +14,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.volumes.layouts import split_by_patient
 
 HELD_OUT = 5  # of one patient alone every fifth labelled slice is held out
+WHOLE, END = 5, 0.4  # slices that a whole organ has at least; its outermost ones' share of the area
 
 
 def labelled(
@@ -51,27 +52,44 @@ def labelled(
 
 def check_labels(
     items: Sequence[Mapping[str, Any]], datastore: Any, labels: Mapping[str, Any]
-) -> None:
-    """Raise an InputError where there is nothing to learn from, before a training is started."""
+) -> dict[str, dict[str, Any]]:
+    """Return what is told of the label of each case, before a training is started.
+
+    Raises:
+        InputError: there is nothing to learn from.
+    """
+    about = {}
     if not items:
         raise InputError("no label of tag 'final': save one from the viewer, then train")
     for item in items:
         note = datastore.noted(item["case"], DefaultLabelTag.FINAL)
-        known = told(note["voxels"], note["info"], labels)
+        known = about[item["case"]] = told(note["voxels"], note["info"], labels)
         if not known["organs"]:
             raise InputError(
                 f"the label of {item['case']!r} shows none of {', '.join(labels)}, but "
                 f"{', '.join(known['left_out']) or 'nothing'}: name its segments so, or delete it"
             )
+    return about
 
 
 def training_items(
-    items: Sequence[Mapping[str, Any]], labels: Mapping[str, Any], folder: Path
+    items: Sequence[Mapping[str, Any]],
+    labels: Mapping[str, Any],
+    folder: Path,
+    names: bool = False,
 ) -> tuple[dict[str, list[dict[str, Any]]], str]:
     """Write label volumes into ``folder`` and split them; say by what.
 
     By patient where there are two; of a single one every fifth labelled slice is held out, whose
     neighbours training has seen: that DSC flatters.
+
+    Args:
+        items: see labelled.
+        labels: of the model.
+        folder: is made.
+        names: organs are asked for by name too: then it matters what is not there. Where all
+            organs of a label are drawn as a whole, slices without them count; of another only
+            what is drawn on a slice is asked there.
 
     Raises:
         InputError: a label that cannot be read, or too few labelled slices to hold one out.
@@ -90,14 +108,44 @@ def training_items(
             read = read_label(item["label"], f"the label of {item['case']!r}")
             volume = organs_of(read, item["info"], labels)
             values = volume.numpy()[0].copy()
+            whole = names and not alone and drawn_whole(values)
             if alone:
                 shown = np.flatnonzero(values.any((0, 1)))
                 held = shown[HELD_OUT // 2 :: HELD_OUT]
                 values[:, :, held if side == "train" else np.setdiff1d(shown, held)] = 0
-            path = folder / f"{side}_{item['case']}.nii.gz"
-            if values.any():
-                nib.save(nib.Nifti1Image(values, np.asarray(volume.affine)), path)
-                split[side].append({**item, "label": str(path)})
+            parts = [values] if whole or not names else by_organs(values)
+            for n, part in enumerate(parts):
+                path = folder / f"{side}_{item['case']}{f'.{n}' if n else ''}.nii.gz"
+                if part.any():
+                    nib.save(nib.Nifti1Image(part, np.asarray(volume.affine)), path)
+                    every = {"every_slice": True} if whole else {}
+                    split[side].append({**item, **every, "label": str(path)})
         if not split[side]:
             raise InputError(f"too few labelled slices: label {HELD_OUT} or more, or two patients")
     return split, text
+
+
+def drawn_whole(values: np.ndarray) -> bool:
+    """Tell whether all organs of a label volume look as if they were drawn from end to end.
+
+    Those drawn on some slices do not taper off, or have gaps.
+    """
+    for value in np.unique(values[values > 0]):
+        areas = (values == value).sum((0, 1))
+        shown = np.flatnonzero(areas)
+        first, last = shown[0], shown[-1]
+        ends = [k for k in (first, last) if 0 < k < len(areas) - 1]
+        tapers = all(areas[k] <= END * areas.max() for k in ends)
+        if len(shown) < WHOLE or len(shown) <= last - first or not tapers:
+            return False
+    return True
+
+
+def by_organs(values: np.ndarray) -> list[np.ndarray]:
+    """Return label volumes that make up this one, each of the slices that show the same organs."""
+    shown = [frozenset(np.unique(values[:, :, k])) - {0} for k in range(values.shape[2])]
+    return [
+        np.where([organs == one for one in shown], values, 0).astype(values.dtype)
+        for organs in dict.fromkeys(shown)
+        if organs
+    ]

@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from lib.model import LATEST, START, Model
+from lib.model import LATEST, Model
 from lib.names import checked_name
 from lib.runs import Runs
 from lib.teaching import check_labels, labelled, training_items
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.tuned.loading import ModelLoader
-from samparser_monai.tuned.part import load_tuned
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +42,23 @@ class Tuner(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show."""
-        return {"max_epochs": 10, "name": "", "tuned": self.model.versions.names()}
+        tuned = self.model.versions.names()
+        return {"max_epochs": 10, "name": "", "tuned": tuned, "names": bool(self.model.names())}
 
     def stats(self) -> dict[str, Any]:
-        """Return what the last training said, and all before it."""
+        """Return what the last training said, and all before it; how far one is that runs.
+
+        3D Slicer's bar shows ``epoch`` of ``total_epochs``, or nothing where ``total_time`` says
+        that all is done.
+        """
         history = self.model.versions.history()
         last = history[-1] if history else {}
         metric = {"best_metric": last["dsc_after"] / 100} if last else {}
-        return {**last, **metric, "history": history}
+        told = {**last, **metric, "history": history}
+        note = self.runs.started() if self.runs.busy() else None
+        if note is None:
+            return {**told, "total_time": last.get("seconds", 0) or "none yet"}
+        return {**told, "epoch": note.get("epoch", 0), "total_epochs": note.get("total_epochs", 1)}
 
     def check(self, request: dict[str, Any], datastore: Datastore) -> tuple[str, str, list[Any]]:
         """Return the name, the parent and the labels of a training, before it is started.
@@ -62,6 +70,8 @@ class Tuner(TrainTask):
         name = checked_name("name", request.get("name") or time.strftime("%Y%m%d_%H%M%S"))
         if name in self.model.versions.names():
             raise InputError(f"name={name!r} is taken: give another, or none")
+        if not isinstance(request.get("names", False), bool):
+            raise InputError(f"names={request['names']!r:.80} must be true or false")
         parent = request.get("tuned") or LATEST
         parent = parent[0] if isinstance(parent, list) else str(parent)
         items = labelled(datastore, pattern=self.patient)
@@ -75,10 +85,17 @@ class Tuner(TrainTask):
             InputError: see check; another training is running.
         """
         name, parent, items = self.check(request, datastore)
+        for case, about in check_labels(items, datastore, self.model.labels).items():
+            learned, left_out = (_counted(about[key]) for key in ("organs", "left_out"))
+            log.info("%s: learning from %s; left out: %s", case, learned, left_out)
+        names = bool(request.get("names") or self.model.names(parent))
+        begun = time.monotonic()
         with self.runs.begin() as work:
-            split, by = training_items(items, self.model.labels, work / "labels")
-            before, after = self._train(parent, split, work, request.get("max_epochs", 10))
-            return self._judge(name, parent, items, by, (before, after), work)
+            split, by = training_items(items, self.model.labels, work / "labels", names)
+            epochs = request.get("max_epochs", 10)
+            before, after = self._train(parent, split, work, epochs, names)
+            seconds = round(time.monotonic() - begun)
+            return self._judge(name, parent, items, by, (before, after), work, seconds)
 
     def _judge(
         self,
@@ -88,13 +105,14 @@ class Tuner(TrainTask):
         by: str,
         scores: tuple[float, float],
         work: Path,
+        seconds: int,
     ) -> dict[str, Any]:
         """Keep the training's tuned part if it is better, and say so."""
         before, after = scores
         row = {
             **{"name": name, "parent": parent, "labels": len(items), "validated_on": by},
             **{"dsc_before": round(before, 2), "dsc_after": round(after, 2)},
-            "accepted": after > before,
+            **{"accepted": after > before, "seconds": seconds},
         }
         self.model.versions.add(work / "models" / "tuned.safetensors", row)
         verdict = (
@@ -106,7 +124,7 @@ class Tuner(TrainTask):
         return row
 
     def _train(
-        self, parent: str, split: dict[str, Any], work: Path, epochs: int
+        self, parent: str, split: dict[str, Any], work: Path, epochs: int, names: bool
     ) -> tuple[float, float]:
         """Return the DSC in percent of the parent and of the best epoch."""
         configs = self.model.bundle / "configs"
@@ -121,6 +139,7 @@ class Tuner(TrainTask):
             output_dir=str(work / "eval"),  # apart from the labels, which are read
             cache_dir=str(self.runs.features),
             epochs=epochs,
+            names=names,
             val_interval=1,
             min_volume=0,
             **{"dataset#cache_dir": str(work), "labels": self.model.labels, **self.model.overrides},
@@ -128,10 +147,14 @@ class Tuner(TrainTask):
         flow.run_id = "run"
         flow.initialize()
         network = flow.parser.get_parsed_content("network")
-        model_file = self.model.bundle / "models" / "model.pt"
-        network.load_state_dict(ModelLoader(model_file, network).weights)
-        if parent != START:
-            load_tuned(self.model.versions.path(parent), network)
+        begun_with = self.model.network(parent).state_dict()
+        # of a parent without names they begin as ever
+        network.load_state_dict({**network.state_dict(), **begun_with})
+        trainer = flow.parser.get_parsed_content("train#trainer")
+        self.runs.progress(0, epochs)
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda engine: self.runs.progress(engine.state.epoch, epochs)
+        )
         flow.parser.get_parsed_content("validate#fill")
         validator = flow.parser.get_parsed_content("validate#evaluator")
         validator.run()  # also makes the parent the best so far
@@ -140,3 +163,7 @@ class Tuner(TrainTask):
         flow.finalize()
         rows = json.loads((work / "eval" / "training.json").read_text())["epochs"]
         return before, max(row["dsc"] for row in rows)
+
+
+def _counted(voxels: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({n} voxels)" for name, n in voxels.items()) or "nothing"

@@ -1,0 +1,258 @@
+"""A grid of cells, run side by side: those without a result, each in a process of its own.
+
+Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
+of their own, and a line of results/STUDY/runs.jsonl. Every seed begins with SAM as published, which
+the others are measured against. No model is chosen by the pictures that judge it: each is that of
+the last epoch.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from functools import lru_cache
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from samparser_monai.errors import InputError, at_least, unknown, writable
+from samparser_monai.files import read_json, sockets_fit, write_json
+from samparser_monai.harness.runs import FILE, read_runs, write_run
+from samparser_monai.monai_command import ENVIRONMENT, command, overlays
+from samparser_monai.shipped import shipped
+from samparser_monai.studies.cell import (
+    TRAINING,
+    Cell,
+    depends_on,
+    end,
+    name_of,
+    run_apart,
+    told_options,
+    with_published,
+)
+from samparser_monai.training.resuming import differences, states_of
+
+METHODS = list(overlays("method"))
+DECODERS = ("tuned", "coefficients", "frozen")
+OWN = {
+    method: read_json(path).keys() - read_json(shipped("configs") / "train.json").keys()
+    for method, path in overlays("method").items()
+}
+"""The options of each method alone: varied, they give cells to the methods that have them."""
+OPTIONS = set().union(*OWN.values())
+
+
+def cells(
+    methods: Sequence[str], decoders: Sequence[str], seeds: int, vary: Sequence[str]
+) -> list[Cell]:
+    """Return what distinguishes each cell of the grid, those of SAM as published first.
+
+    Args:
+        methods: their names; ``all`` for every one.
+        decoders: tuned, coefficients, frozen.
+        seeds: how many.
+        vary: ``KEY=VALUE,VALUE``; a key that some methods alone have varies those.
+
+    Raises:
+        InputError: an unknown method or decoder, or a varied key without values.
+    """
+    methods = METHODS if list(methods) == ["all"] else methods
+    for what, names, known in (
+        ("method", methods, METHODS),
+        ("decoder", decoders, DECODERS),
+    ):
+        for name in names:
+            if name not in known:
+                raise unknown(what, name, known)
+    at_least(1, seeds=seeds)
+    varied = [choice.partition("=") for choice in vary]
+    for key, _, values in varied:
+        if not all(values.split(",")):
+            raise InputError(f"--vary {key}: write KEY=VALUE,VALUE")
+    found: list[Cell] = []
+    choices = itertools.product(*(values.split(",") for _, _, values in varied))
+    for (method, decoder, seed), chosen in itertools.product(
+        itertools.product(methods, decoders, range(seeds)), list(choices)
+    ):
+        if method == "decoder_only" and decoder == "frozen":
+            decoder = "tuned"  # with a frozen decoder there is nothing to tune
+        options = {
+            key: value
+            for (key, _, _), value in zip(varied, chosen, strict=True)
+            if key in OWN[method] or key not in OPTIONS
+        }
+        cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
+        if method == "zero_shot":
+            cell = published(cell)
+        if cell not in found:
+            found.append(cell)
+    first = [published(cell) for cell in found]
+    return [cell for n, cell in enumerate(first) if cell not in first[:n]] + [
+        cell for cell in found if cell not in first
+    ]
+
+
+def published(cell: Cell) -> Cell:
+    """Return the cell of SAM as published that another is measured against.
+
+    It has the other's seed, by which a scenario may split its pictures.
+    """
+    options = {k: v for k, v in cell["options"].items() if k not in TRAINING | OPTIONS}
+    return {"method": "zero_shot", "decoder": "frozen", "seed": cell["seed"], "options": options}
+
+
+def to_run(grid: list[Cell], folder: Path, scenario: str, options: list[str]) -> list[Cell]:
+    """Return the cells that have no result yet, each with all that it depends on.
+
+    Raises:
+        InputError: the result of a cell was made with other data or options.
+    """
+    state = lru_cache(states_of)  # the same data in every cell
+    known, missing = read_runs(folder), []
+    for cell in grid:
+        depends = depends_on(cell, scenario, options, state)
+        name = name_of(cell)
+        if name not in known:
+            missing.append({**cell, "depends": depends})
+        elif differs := differences(*_comparable(known[name], depends, cell, options)):
+            raise InputError(
+                f"{name} in {folder / FILE} was made otherwise: {differs}; give another --study, "
+                "or take its line out"
+            )
+    return missing
+
+
+def _comparable(
+    result: Cell, depends: dict[str, Any], cell: Cell, options: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a result tells of what it depends on, and the same of a cell that has it.
+
+    A version that did not keep all of it kept the options, with paths by their names alone.
+    """
+    if "depends" in result:
+        return result["depends"], depends
+    return told_options(cell, result.get("given", [])), told_options(cell, options)
+
+
+def run_grid(
+    missing: list[Cell], folder: Path, scenario: str, options: list[str], jobs: int
+) -> Generator[bool, None, None]:
+    """Run cells and write their lines; yield for each whether it has one now.
+
+    A cell has a process of its own, forked from one that has imported everything already. However
+    this ends, their processes and their folders end with it.
+    """
+    os.environ |= ENVIRONMENT
+    context: Any = get_context("forkserver" if sockets_fit() else "spawn")
+    context.set_forkserver_preload(
+        [
+            "samparser_monai.studies.cell",
+            *(f"samparser_monai.{s}" for s in ("pictures", "volumes", "methods")),
+        ]
+    )
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # SAM as published comes first: the others are measured against it
+    waiting = sorted(missing, key=lambda cell: cell["method"] != "zero_shot")
+    running: dict[Any, tuple[BaseProcess, Cell]] = {}
+    with tempfile.TemporaryDirectory(prefix="compare_", ignore_cleanup_errors=True) as temporary:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and _may_begin(waiting[0], running):
+                    cell = waiting.pop(0)
+                    given = (cell, scenario, options, threads, Path(temporary, name_of(cell)))
+                    process = context.Process(target=run_apart, args=given)
+                    process.start()
+                    running[process.sentinel] = process, cell
+                for sentinel in wait(list(running)):
+                    process, cell = running.pop(sentinel)
+                    process.join()
+                    yield _finish(cell, folder, Path(temporary, name_of(cell)))
+        finally:
+            for process, _ in running.values():
+                end(process.pid)
+                process.join(1)
+
+
+def _may_begin(cell: Cell, running: dict[int, tuple[BaseProcess, Cell]]) -> bool:
+    first = any(other["method"] == "zero_shot" for _, other in running.values())
+    return cell["method"] == "zero_shot" or not first
+
+
+def _finish(cell: Cell, folder: Path, made: Path) -> bool:
+    """Write the line of a cell that has ended, or say why there is none."""
+    try:
+        outcome = read_json(made / "result.json") if (made / "result.json").exists() else {}
+        if "result" not in outcome:
+            raise InputError(outcome.get("error", "its process was ended (out of memory?)"))
+        result = start = outcome["result"]
+        if cell["method"] != "zero_shot":
+            name = name_of(published(cell))
+            if (start := read_runs(folder).get(name)) is None:
+                raise InputError(f"it is measured against {name}, which has no result")
+        write_run(folder, name_of(cell), with_published(result, start))
+    except InputError as error:  # the others go on
+        tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def compare(
+    scenario: str,
+    study: str | None,
+    methods: Sequence[str],
+    decoders: Sequence[str],
+    seeds: int,
+    vary: Sequence[str],
+    jobs: int,
+    results: Path,
+    options: list[str],
+    given: str,
+) -> bool:
+    """Run the cells that have no result yet; return whether all have one now.
+
+    Args:
+        scenario: of all cells.
+        study: folder of the results; the scenario if not given.
+        methods, decoders, seeds, vary: see cells.
+        jobs: cells at a time, each on its share of the cores.
+        results: folder of the studies.
+        options: ``--key value`` of all cells.
+        given: the command, for the study's ``about.json``.
+
+    Raises:
+        InputError: see cells; an unknown key; a result that was made otherwise.
+    """
+    at_least(1, jobs=jobs)
+    grid = cells(methods, decoders, seeds, vary)
+    study = study or scenario
+    folder = writable("results", results / study)
+    known = set().union(*(OWN[cell["method"]] for cell in grid))
+    keys = [choice.partition("=")[0] for choice in vary]
+    varied = [f"--{key}=" for key in keys if key not in known]
+    # unknown keys are told before anything runs
+    command(["evaluating", "--scenario", scenario, *options, *varied])
+    missing = to_run(grid, folder, scenario, options)
+    if not (folder / "about.json").exists():
+        write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
+    done = len(grid) - len(missing)
+    runs = run_grid(missing, folder, scenario, options, jobs)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with closing(runs):
+            done += sum(tqdm(runs, total=len(grid), initial=done, unit="cell", desc=study))
+    except KeyboardInterrupt:
+        told = f"interrupted: the cells that are finished stay in {folder}"
+        print(told, file=sys.stderr, flush=True)
+        server: Any = forkserver._forkserver
+        end(server._forkserver_pid)  # it, and torch here, would take their time
+        os._exit(130)
+    print(f"{done} of {len(grid)} cells in {folder}; now `samparser tables`")
+    return done == len(grid)

@@ -1,0 +1,1 @@
+"""What is made of results: the pages of docs/ and their pictures."""

@@ -1,0 +1,248 @@
+"""What is there of an organ (a draft) and the prompts that change it, where they say otherwise.
+
+A click changes its own slice, and its neighbours where the same is wrong there; a box asks for the
+organ anew on its slices. All else stays as it was, to the voxel.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.frames import coverage
+from samparser_monai.volumes.segmentation import CERTAIN, Mask
+from samparser_monai.volumes.targets import SlicePrompt, Target, pixels_of
+
+if TYPE_CHECKING:
+    from samparser_monai.volumes.session import Propagate, VolumeSession
+
+SURE = 8.0
+"""The logit of a draft's pixels, in its organ or not."""
+MARGIN = 0.03
+"""By which the box of a mask is widened, as a share of its sides."""
+MOST = 12
+"""Slices above and below a click's that it may change."""
+MOST_ADDED, MOST_TAKEN = 1.0, 0.5
+"""Of the pixels there are: an answer to a click that changes more is another organ's."""
+SLOPE = 2.0
+"""How far a surface may move sideways from slice to slice, in slice distances."""
+LEAST = 0.1
+"""Of the pixels changed on a slice: where its neighbour has fewer to change, a change ends."""
+NEIGHBOURS = np.ones((3, 3))  # of a pixel, 8
+
+
+@dataclass
+class Drawn(Mask):
+    """A mask whose pixels are known in the picture's own resolution.
+
+    Attributes:
+        pixels: HxW, bool.
+        certain: no other organ may have them.
+    """
+
+    pixels: Tensor | None = None
+    certain: bool = False
+
+    def over(self, size: object, image_size: int) -> Tensor:
+        """Return logits, HxW, that say what the pixels say."""
+        assert self.pixels is not None
+        inside = CERTAIN if self.certain else SURE
+        return torch.where(self.pixels, inside, -SURE)
+
+
+def refined(
+    session: "VolumeSession", target: Target, propagate: "Propagate | None"
+) -> dict[int, Mask]:
+    """Return the masks of a target with a draft, by slice, after its prompts.
+
+    Args:
+        session: of the volume.
+        target: whose ``draft`` the prompts change.
+        propagate: how a 3-D box is answered; without it a click changes its own slice alone.
+    """
+    draft = Draft(session, target)
+    draft.ask_boxes(propagate)
+    for k, prompt in sorted(target.prompts.items()):
+        if prompt.points is not None and k not in target.fixed:
+            changed = draft.correct(k, prompt.points)
+            for step in (-1, 1) if propagate is not None else ():
+                draft.follow(k, changed, step)
+    return dict(draft.masks())
+
+
+def after_clicks(session: "VolumeSession", k: int, mask: Mask, points: Tensor) -> Mask:
+    """Return a mask on slice ``k``, changed by clicks (Px3) where they say otherwise."""
+    if session.agrees(mask, points):
+        return mask
+    nothing = np.broadcast_to(np.False_, session.view.values.shape[1:])
+    draft = Draft(session, Target(mask.label, draft=nothing))
+    full = mask.over(session.view.size, session.backbone.image_size)
+    draft.changed[k] = (full > 0).cpu().numpy()
+    return dict(draft.masks())[k] if draft.correct(k, points).any() else mask
+
+
+class Draft:
+    """The pixels of one organ on the slices of a volume, as prompts change them.
+
+    Args:
+        session: of the volume.
+        target: with the draft, its prompts and its fixed slices.
+    """
+
+    def __init__(self, session: "VolumeSession", target: Target) -> None:
+        assert target.draft is not None
+        self.session, self.target = session, target
+        self.given: np.ndarray = target.draft  # CxRxS
+        self.changed: dict[int, np.ndarray] = {}  # slice -> HxW, bool
+        self.ious: dict[int, float] = {}
+        self.side = session.backbone.image_size
+        self.mask_side = session.backbone.mask_size
+
+    def pixels(self, k: int) -> np.ndarray:
+        """Return the organ on slice ``k`` as it is now, HxW, bool."""
+        return self.changed[k] if k in self.changed else self.given[:, :, k].T
+
+    def masks(self) -> Iterator[tuple[int, Mask]]:
+        """Return the slices that show the organ, or showed it; an untouched one is sure."""
+        for k in range(self.session.view.depth):
+            pixels = self.pixels(k)
+            if k in self.changed or pixels.any():
+                yield (
+                    k,
+                    Drawn(
+                        self.target.label,
+                        torch.empty(0),
+                        self.ious.get(k, 1.0),
+                        torch.from_numpy(np.ascontiguousarray(pixels)),
+                        self.target.locked,
+                    ),
+                )
+
+    def ask_boxes(self, propagate: "Propagate | None") -> None:
+        """Ask for the organ anew on the slices of its boxes."""
+        target, found = self.target, dict[int, Mask]()
+        if target.span is not None:
+            alone = replace(target, draft=None, prompts={})
+            if propagate is not None:
+                found = self.session.run(propagate(self.session, alone))
+            else:
+                asked = alone.on_its_slices().items()
+                found = {k: self.session.ask(k, target.label, one) for k, one in asked}
+            for k in range(target.span[0], target.span[1] + 1):
+                found.setdefault(k, Mask(target.label, torch.full((self.mask_side,) * 2, -1.0), 0))
+        for k, prompt in target.prompts.items():
+            if prompt.box is not None:
+                found[k] = self.session.ask(k, target.label, SlicePrompt(prompt.box))
+        for k, mask in found.items():
+            if k not in target.fixed:
+                full = mask.over(self.session.view.size, self.side)
+                self.changed[k], self.ious[k] = (full > 0).cpu().numpy(), mask.iou
+
+    def correct(self, k: int, points: Tensor) -> np.ndarray:
+        """Let clicks (Px3) change slice ``k``; return what has changed, HxW: 1 added, -1 taken.
+
+        The network is asked by the box of what is there and of the clicks, and the clicks. Of an
+        answer counts what is connected with a click that says otherwise than what is there; of
+        several answers the first that changes them all and not too much. Where there is none the
+        clicks are right about their own voxels alone.
+        """
+        before, places = self.pixels(k), pixels_of(points, self.session.view.size, self.side)
+        columns, rows = places.T.numpy()
+        kinds = points[:, 2].numpy() > 0
+        wrong = before[rows, columns] != kinds
+        if not wrong.any():
+            return np.zeros(before.shape, np.int8)
+        box = self._box(before, points[points[:, 2] > 0, :2])
+        for now, iou in self._answers(k, SlicePrompt(box, points), before):
+            change = np.zeros(before.shape, np.int8)
+            for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
+                seeds = wrong & (kinds == kind)
+                numbered, _ = ndimage.label(other, NEIGHBOURS)
+                own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
+                change[np.isin(numbered, list(own))] = sign
+            if self._believed(change, before) and (change[rows[wrong], columns[wrong]] != 0).all():
+                self._change(k, change, iou)
+                return change
+        return np.zeros(before.shape, np.int8)
+
+    @staticmethod
+    def _believed(change: np.ndarray, before: np.ndarray) -> bool:
+        area, added, taken = (int(m.sum()) for m in (before, change > 0, change < 0))
+        return not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
+
+    def _answers(
+        self, k: int, prompt: SlicePrompt, given: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, float]]:
+        """Return what the network says to a prompt beside a mask, HxW, and its predicted IoU.
+
+        First the mean of its answers with the mask, which tend to say too much or to follow
+        something else, and without it, then that without, then that with it.
+        """
+        label, logits = self.target.label, self._logits(given)
+        with_mask, without = (self.session.ask(k, label, prompt, g) for g in (logits, None))
+        mean = Mask(
+            label,
+            (with_mask.logits + without.logits) / 2,
+            (with_mask.iou + without.iou) / 2,
+        )
+        for mask in (mean, without, with_mask):
+            full = mask.over(self.session.view.size, self.side)
+            yield (full > 0).cpu().numpy(), mask.iou
+
+    def follow(self, k: int, change: np.ndarray, step: int) -> None:
+        """Change the slices beyond ``k`` where the same is wrong there, until nothing is."""
+        for _ in range(MOST):
+            k += step
+            own = self.target.prompts.get(k)
+            outside = not 0 <= k < self.session.view.depth or k in self.target.fixed
+            if outside or not change.any() or (own is not None and own.points is not None):
+                return
+            before = self.pixels(k)
+            wanted = (before | (change > 0)) & ~(change < 0)
+            if not wanted.any():
+                return
+            now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
+            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=self._reach())
+            new = np.zeros_like(change)
+            for sign, there in ((1, now & ~before), (-1, before & ~now)):
+                if (change == sign).any():
+                    numbered, _ = ndimage.label(there & near, NEIGHBOURS)
+                    own_parts = set(np.unique(numbered[change == sign])) - {0}
+                    new[np.isin(numbered, list(own_parts))] = sign
+            if (new != 0).sum() < LEAST * (change != 0).sum():
+                return
+            self._change(k, new, iou)
+            change = new
+
+    def _change(self, k: int, change: np.ndarray, iou: float) -> None:
+        if change.any():
+            self.changed[k] = (self.pixels(k) | (change > 0)) & ~(change < 0)
+            self.ious[k] = iou
+
+    def _box(self, pixels: np.ndarray, points: Tensor | None = None) -> Tensor | None:
+        """Return the box, XYXY in the model's square, about pixels (HxW) and points (Px2)."""
+        if not pixels.any():
+            return None  # a click alone shows what there is
+        low, high = (
+            torch.from_numpy(boxes_of(pixels[None])[0]) * self.session.targets.scale
+        ).split(2)
+        margin, shown = (high - low) * MARGIN, low.new_empty(0, 2) if points is None else points
+        low, high = (torch.cat([corner[None], shown]) for corner in (low - margin, high + margin))
+        return torch.cat([low.amin(0), high.amax(0)])
+
+    def _logits(self, pixels: np.ndarray) -> Tensor | None:
+        """Return a mask prompt (hxw) of pixels; None of nothing."""
+        if not pixels.any():
+            return None
+        given = torch.from_numpy(np.ascontiguousarray(pixels))
+        return (2 * coverage([given], self.side, self.mask_side)[0] - 1) * SURE
+
+    def _reach(self) -> int:
+        """Return how many pixels an organ's surface may move sideways from slice to slice."""
+        x, y, step = self.session.view.spacing
+        return max(1, round(SLOPE * step / max(x, y)))
