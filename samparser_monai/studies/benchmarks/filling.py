@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def filling(name: str) -> dict[str, Any]:
             parser["features"]["folder"] = str(cache)
             without_trunk(parser.get_parsed_content("network"))
             parser.get_parsed_content("train#dataloader")
-            took = once(lambda parser=parser: parser.get_parsed_content("train#fill"))
+            took = once(partial(parser.get_parsed_content, "train#fill"))
             rows.append({"workers": workers, "pictures_a_second": SLICES / took})
     of = {row["workers"]: row["pictures_a_second"] for row in rows}
     return {

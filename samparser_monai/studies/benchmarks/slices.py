@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
+from torch import Tensor
 
 from samparser_monai.sam import SamNetwork
 from samparser_monai.shipped import shipped
@@ -57,4 +58,8 @@ def training_of(backbone: str, data: Path, **options: Any) -> ConfigParser:
 def without_trunk(network: SamNetwork) -> None:
     """Let a network's frozen prefix be noise, which costs nothing."""
     noise = torch.randn(1, 256, 64, 64, device=DEVICE)
-    network.features = lambda images: noise.expand(len(images), -1, -1, -1)  # type: ignore[method-assign]
+
+    def features(image: Tensor) -> Tensor:
+        return noise.expand(len(image), -1, -1, -1)
+
+    network.features = features  # type: ignore[method-assign]

@@ -1,5 +1,6 @@
 """A whole CT volume: the bare trunk, ours with propagation, and stock SamPredictor."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ def volume(name: str) -> dict[str, Any]:
     inferer = VolumeInferer(backbone, ORGANS, Propagation(), plane="axial")
     frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
     network.image_encoder.img_size = backbone.image_size  # what the predictor asks for
-    stock = Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder).to(DEVICE)
-    predictor = SamPredictor(stock)
+    stock: Any = Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder)
+    predictor = SamPredictor(stock.to(DEVICE))
     took = dict.fromkeys(("bare_trunk", "ours", "predictor"), 0.0)
     with torch.no_grad():
         found: list[Any] = []
@@ -54,7 +55,7 @@ def volume(name: str) -> dict[str, Any]:
                     predictor.predict(box=box, multimask_output=False)
 
             image = picture[None].to(DEVICE)
-            took["bare_trunk"] += once(lambda i=image: network.features(i))
+            took["bare_trunk"] += once(partial(network.features, image))
             took["predictor"] += once(by_predictor)
     return {
         "slices": SLICES,
