@@ -160,5 +160,5 @@ def test_the_engine_stays_in_its_two_files() -> None:
     name = re.compile(
         r"^\s*(?:from|import) (?:nvflare|samparser_monai\.federated\.(?:flare|job))", re.M
     )
-    found = {path.name for path in package.rglob("*.py") if name.search(path.read_text())}
+    found = {path.name for path in package.rglob("*.py") if name.search(path.read_text("utf-8"))}
     assert found == {"flare.py", "job.py"}

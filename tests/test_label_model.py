@@ -103,7 +103,7 @@ def test_a_click_is_answered_between_the_slices_of_a_volume(volumes: Any, tmp_pa
     whole.join()
     place = order.index("MainThread")
     assert place == 1
-    assert order.count("volume") > 3  # it went on
+    assert order.count("volume") > 1  # it went on
 
 
 def test_a_volume_goes_on_under_a_rain_of_clicks(volumes: Any) -> None:

@@ -1,6 +1,5 @@
-"""A label volume's own names go before the values that others give to organs."""
+"""Where a label volume's own names contradict what its values are said to be, that is told."""
 
-import logging
 from pathlib import Path
 
 import nibabel as nib
@@ -60,29 +59,32 @@ WRITERS = [(as_nifti, "case.nii.gz"), (as_nrrd, "case.seg.nrrd")]
     ],
     ids=["own values", "the same", "one organ", "joined", "none of its names"],
 )
-def test_names_go_before_values(
+def test_names_of_a_prompt_go_before_values(
     write: object, name: str, labels: dict, expected: list[int], tmp_path: Path
 ) -> None:
     path = write(tmp_path / name, NAMES)
     assert label_table(path) == NAMES
-    found = read_labels_like(read_volume(path), path, labels).numpy()[0]
+    told: list[str] = []
+    found = read_labels_like(read_volume(path), path, labels, told).numpy()[0]
+    assert bool(told) == (expected != [1, 2, 3, 5])
     assert [np.unique(plane).tolist() for plane in found] == [[value] for value in expected]
 
 
 def test_lesion_stays_with_its_organ(tmp_path: Path) -> None:
     path = as_nifti(tmp_path / "case.nii.gz", {1: "liver", 2: "liver tumour", 3: "spleen"})
-    found = read_labels_like(read_volume(path), path, {"liver": [1, 2], "spleen": 7}).numpy()[0]
+    labels = {"liver": [1, 2], "spleen": 7}
+    found = read_labels_like(read_volume(path), path, labels, []).numpy()[0]
     assert found[:, 0, 0].tolist() == [1, 1, 7, 0]
 
 
 @pytest.mark.parametrize(("write", "name"), WRITERS)
-def test_names_are_told(
+def test_values_of_a_label_count_and_its_names_are_told(
     write: object, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / name, NAMES)
-    with caplog.at_level(logging.INFO):
-        read_labels_like(read_volume(path), path, {"liver": 1})
-    assert f"{path} names its values itself" in caplog.text
+    found = read_labels_like(read_volume(path), path, {"liver": 1}).numpy()
+    assert np.array_equal(found[0], VALUES)
+    assert f"{path}: its header names organs by the values {{'liver': [5]}}" in caplog.text
 
 
 def test_overlapping_segments_are_refused(tmp_path: Path) -> None:

@@ -141,7 +141,9 @@ def test_an_absent_organ_counts_by_its_cross_entropy_alone() -> None:
     assert float(loss(answer, label)) > 5 * np.log(2) + 0.4
 
 
-def sliced(root: Path, labelled: list[str] | None = None, names: bool = True) -> list[dict]:
+def sliced(
+    root: Path, labelled: list[str] | None = None, names: bool = True, **options: float
+) -> list[dict]:
     """Return the training slices of a data set whose organs are on slices 2 and 3 alone."""
     image, label = ct(0)
     label[..., [0, 1, 4, 5]] = 0
@@ -154,14 +156,14 @@ def sliced(root: Path, labelled: list[str] | None = None, names: bool = True) ->
     content = {"training": [{**entry, **more}], "validation": [other]}
     (root / "list.json").write_text(json.dumps(content))
     items = abdomen_ct_items(root / "list.json", labels=LABELS, names=names)
-    return SliceDataset(
-        items["train"], labels=LABELS, cache_dir=root / "cache", min_area=20, min_volume=100
-    ).data
+    options |= {"min_area": 20, "min_volume": 100}
+    return SliceDataset(items["train"], labels=LABELS, cache_dir=root / "cache", **options).data
 
 
 def test_slices_without_an_organ_train_names_alone(tmp_path: Path) -> None:
     assert [item["slice"] for item in sliced(tmp_path, names=False)] == [2, 3]
-    items = sliced(tmp_path)
+    assert len(sliced(tmp_path)) == 3  # a quarter of the slices with organs, at least one
+    items = sliced(tmp_path, empty_share=2.0)
     assert [item["slice"] for item in items] == list(range(6))
     assert items[0]["named"] == ["kidney", "liver"]  # the spleen was not labelled: not absent
     more = sliced(tmp_path, labelled=["liver", "kidney", "spleen"])

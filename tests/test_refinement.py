@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import AFFINES, LABELS, ct, run, save_volume
 from monai.data import MetaTensor
-from torch import Tensor
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
@@ -18,7 +17,8 @@ from samparser_monai.geometry.frames import coverage
 from samparser_monai.sam import backbone_named, build
 from samparser_monai.volumes.prompts import check_prompts
 from samparser_monai.volumes.propagation import Propagation
-from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.segmentation import Mask
+from samparser_monai.volumes.session import Ask, VolumeSession
 
 IMAGE, TRUTH = ct(0)
 LIVER, KIDNEY = TRUTH == 1, TRUTH == 2
@@ -41,13 +41,14 @@ def session() -> VolumeSession:
 def knowing(session: VolumeSession, monkeypatch: pytest.MonkeyPatch) -> VolumeSession:
     """A session on a network that knows the truth, and counts how often it is asked."""
 
-    def decode(k: int, *prompts: Any, **more: Any) -> tuple[Tensor, Tensor]:
-        session.computed += 1
-        truth = torch.from_numpy(session.view.seen(volume_of(LIVER))[:, :, k].T.copy())
-        share = coverage([truth], session.backbone.image_size, 64)[0]
-        return (share[None] - 0.5) * 16, torch.ones(1)
+    def answer(asks: list[Ask]) -> list[Mask]:
+        session.computed += len(asks)
+        truth = session.view.seen(volume_of(LIVER))
+        shown = [torch.from_numpy(truth[:, :, ask.k].T.copy()) for ask in asks]
+        shares = [coverage([one], session.backbone.image_size, 64)[0] for one in shown]
+        return [Mask(a.label, (s - 0.5) * 16, 1.0) for a, s in zip(asks, shares, strict=True)]
 
-    monkeypatch.setattr(session, "decode", decode)
+    monkeypatch.setattr(session, "answer", answer)
     return session
 
 

@@ -1,11 +1,12 @@
-"""The names that a label volume itself gives to its values, whatever others call them.
+"""The names that a label volume itself gives to its values.
 
 TotalSegmentator and Connectome Workbench write them into the header of a NIfTI file (an XML
-extension with a ``LabelTable``), 3D Slicer into that of a ``.seg.nrrd``.
+extension with a ``LabelTable``), 3D Slicer into that of a ``.seg.nrrd``. Who gives the values other
+meanings may have left the names of before: what contradicts is told.
 """
 
-import logging
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,8 +19,6 @@ from samparser_monai.files import ends_with
 from samparser_monai.volumes.dataset_json import LESIONS
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values
-
-log = logging.getLogger(__name__)
 
 
 def label_table(path: str | Path) -> dict[int, str]:
@@ -71,32 +70,33 @@ def _of_nrrd(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-def as_named(values: np.ndarray, path: str | Path, labels: Labels) -> np.ndarray:
-    """Return a label volume with the values of ``labels``, matched by the file's own names.
+def own_values(values: np.ndarray, path: str | Path, labels: Labels) -> dict[str, list[int]]:
+    """Return organ -> its values by the file's own names; {} where these say what ``labels`` say.
 
-    Where the file names none of the organs it stays as it is. Where it does, what it calls
-    otherwise belongs to none of them, but for values that were joined: a lesion with its organ,
-    or several under a name of the user's own.
+    So they do where the file names none of the organs. What it calls otherwise is not theirs, but
+    for values that were joined: a lesion with its organ, or several under a name of the user's own.
 
     Args:
-        values: any shape, uint8.
-        path: of the file that they are from.
-        labels: organ -> its value, or values, of which the first is given.
+        values: of the file, any shape, uint8.
+        path: of the file.
+        labels: organ -> its value, or values.
     """
     table = {value: name for value, name in label_table(path).items() if (values == value).any()}
     known = organ_values(labels)
     own = {o: [v for v, name in table.items() if same_organ(o, name)] for o in known}
     if not any(own.values()):
-        return values
+        return {}
     for organ, typed in known.items():
         joined = [v for v in typed if len(typed) > 1 and not own[organ]]
         lesions = [v for v in typed if len(typed) > 1 and LESIONS.search(table.get(v, "").lower())]
         unnamed = [v for v in typed if v not in table]
         own[organ] = sorted({*own[organ], *joined, *lesions, *unnamed})
-    if all(own[organ] == sorted(typed) for organ, typed in known.items()):
-        return values
-    log.info("%s names its values itself, and so they were read: %s", path, own)
+    return {} if all(own[organ] == sorted(typed) for organ, typed in known.items()) else own
+
+
+def revalued(values: np.ndarray, own: Mapping[str, Sequence[int]], labels: Labels) -> np.ndarray:
+    """Return a label volume in which each organ has its first value of ``labels``, by ``own``."""
     named = np.zeros_like(values)
-    for organ, its in own.items():
-        named[np.isin(values, its) & (named == 0)] = known[organ][0]
+    for organ, given in organ_values(labels).items():
+        named[np.isin(values, own[organ]) & (named == 0)] = given[0]
     return named

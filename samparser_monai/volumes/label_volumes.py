@@ -1,5 +1,6 @@
 """Label volumes, read on the grid of what they label."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from monai.data import MetaTensor
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below
 from samparser_monai.volumes.grids import along, check_same_grid
-from samparser_monai.volumes.label_table import as_named
+from samparser_monai.volumes.label_table import own_values, revalued
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
 from samparser_monai.volumes.reading import ENDINGS, read_oriented, read_volume
+
+log = logging.getLogger(__name__)
 
 
 def read_pair(
@@ -53,7 +56,10 @@ def _volumes_below(folder: Path) -> list[Path]:
 
 
 def read_labels_like(
-    volume: MetaTensor, path: str | Path, labels: Labels | None = None
+    volume: MetaTensor,
+    path: str | Path,
+    labels: Labels | None = None,
+    told: list[str] | None = None,
 ) -> MetaTensor:
     """Read a label volume that shows what ``volume`` shows: 1xXxYxZ, uint8, on its grid.
 
@@ -63,8 +69,10 @@ def read_labels_like(
         volume: as it was read.
         path: of the label volume, or of a folder of one mask to an organ, named after it, which
             get the organs' values (the first of each).
-        labels: organ -> its value, or values; where the file itself names its values
-            (label_table), organs are found by their names.
+        labels: organ -> its value, or values.
+        told: where the file's own names of its values (label_table) contradict ``labels``, the
+            names count, and a line about it is added here. Without it the values count, with a
+            warning in the log.
 
     Raises:
         InputError: as read_volume; another grid; values that are no labels, see whole_labels; a
@@ -75,8 +83,13 @@ def read_labels_like(
     found = along(read_volume(path), volume)
     check_same_grid(volume, found, volume.meta["filename_or_obj"], path)
     values = whole_labels(found.numpy(), str(path))
-    if labels is not None:
-        values = as_named(values, path, labels)
+    if labels is not None and (own := own_values(values, path, labels)):
+        differs = f"{path}: its header names organs by the values {own}, labels={dict(labels)}"
+        if told is None:
+            log.warning("%s: read by labels; if the header is right, give its values", differs)
+        else:
+            told.append(f"{differs}: read by the header's names")
+            values = revalued(values, own, labels)
     return found.new_tensor(values, dtype=torch.uint8)
 
 

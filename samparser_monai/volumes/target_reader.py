@@ -260,7 +260,7 @@ class TargetReader:
         """Return a mask on the volume's grid; one that was read already is."""
         if isinstance(mask, MetaTensor):
             return mask
-        return read_labels_like(self.view.volume, mask, self.labels)
+        return read_labels_like(self.view.volume, mask, self.labels, self.warnings)
 
     def _of_mask(self, prompt: Prompt) -> list[Target]:
         values = self.view.seen(self._read(prompt["mask"]))

@@ -29,17 +29,19 @@ def volume(name: str) -> dict[str, Any]:
     The bare trunk has its pictures ready. The predictor takes every slice, and a box of each
     organ on it.
     """
+    network: Any
     try:
         network = build(name)
     except InputError:  # its weights are not at hand
         network = architecture(name)
-    network, backbone = methods.coefficients(network).to(DEVICE), backbone_named(name)
+    network, backbone = methods.coefficients(network), backbone_named(name)
+    network.to(DEVICE)
     pixels, prompts = _scene()
     inferer = VolumeInferer(backbone, ORGANS, Propagation(), plane="axial")
     frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
     network.image_encoder.img_size = backbone.image_size  # what the predictor asks for
-    stock: Any = Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder)
-    predictor = SamPredictor(stock.to(DEVICE))
+    stock = Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder)
+    predictor = SamPredictor(stock)
     took = dict.fromkeys(("bare_trunk", "ours", "predictor"), 0.0)
     with torch.no_grad():
         found: list[Any] = []
