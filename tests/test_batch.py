@@ -319,14 +319,14 @@ def test_killed_run_leaves_whole_files_and_is_resumed(tmp_path: Path) -> None:
     }
     inference = partial(run, "infer", "inference", run_id="inference", **options)
     process = started(inference)
-    while not list(tmp_path.glob("out/records/*.json")):
+    while not list(tmp_path.glob("out/records/[!.]*.json")):
         assert process.is_alive()
         time.sleep(0.05)
     process.kill()
     process.join()
-    done = {path.stem for path in tmp_path.glob("out/records/*.json")}
+    done = {path.stem for path in tmp_path.glob("out/records/[!.]*.json")}
     assert 0 < len(done) < len(cases)
-    for path in tmp_path.glob("out/*.nii.gz"):
+    for path in tmp_path.glob("out/[!.]*.nii.gz"):
         assert nib.load(path).get_fdata().shape == image.shape
     before = {case: (tmp_path / "out" / f"{case}.nii.gz").stat().st_mtime_ns for case in done}
     inference(resume=True)
