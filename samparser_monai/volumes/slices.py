@@ -176,7 +176,7 @@ def _organs_of(label: np.ndarray, labels: Labels) -> np.ndarray:
 
 
 def _key(item: Item, labels: Labels) -> str:
-    parts: list[Any] = [3, item.get("case"), labels]  # 3: what a folder of slices holds
+    parts: list[Any] = [4, item.get("case"), labels]  # 4: what a folder of slices holds
     parts += ["every slice"] * bool(item.get("every_slice"))
     for path in (Path(item["image"]), Path(item["label"])):
         for file in files_below(path) if path.is_dir() else [path]:
