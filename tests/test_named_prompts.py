@@ -11,15 +11,15 @@ import pytest
 import torch
 from closeness import assert_near
 from conftest import AFFINES, LABELS, SMALL, ct, make_dataset, move, run, save_volume
-from monai.data import MetaTensor
+from monai.data import Dataset, MetaTensor
 from torch import Tensor
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import SamNetwork, backbone_named, build
-from samparser_monai.sam.named_prompts import organs_in, with_names
+from samparser_monai.sam.named_prompts import named_box, organs_in, with_names
 from samparser_monai.training.losses import BoxPromptLoss
-from samparser_monai.training.naming import Answer, PromptLoss, RandNamesd, iou_of
+from samparser_monai.training.naming import Answer, PromptLoss, RandNamesd, iou_of, start_at_boxes
 from samparser_monai.tuned.merge import merge
 from samparser_monai.tuned.part import apply_tuned, load_tuned, read_tuned, save_tuned
 from samparser_monai.volumes import SliceDataset, abdomen_ct_items, inference_items
@@ -139,6 +139,25 @@ def test_an_absent_organ_counts_by_its_cross_entropy_alone() -> None:
     assert float(loss(answer, label)) == pytest.approx(5 * np.log(2), rel=1e-6)
     label[0, 0, :4] = 1
     assert float(loss(answer, label)) > 5 * np.log(2) + 0.4
+
+
+def test_names_begin_at_the_mean_box_of_their_organ_unless_they_were_trained(
+    tmp_path: Path,
+) -> None:
+    network = with_names(methods.coefficients(build("tiny")), ORGANS)
+    side = network.prompt_encoder.input_image_size[0]
+    truth = np.zeros((2, 16, 32), np.uint8)
+    truth[0, 2:6, 4:8] = truth[1, 4:8, 8:12] = 1
+    data = Dataset([{"named": ORGANS, "slice": n} for n in range(2)])
+    whole = network.named_prompts.tokens.detach().clone()
+    start_at_boxes(network, data, lambda item: {"truth": truth[item["slice"]]}, ORGANS)
+    scale = side / 32
+    mean = named_box(network, [6 * scale, 3 * scale, 9 * scale, 6 * scale])
+    torch.testing.assert_close(network.named_prompts.tokens[0], mean)
+    assert torch.equal(network.named_prompts.tokens[1:], whole[1:])  # shown nowhere
+    trained = network.named_prompts.tokens.detach().clone()
+    start_at_boxes(network, data, lambda item: {"truth": truth[1]}, ORGANS)
+    assert torch.equal(network.named_prompts.tokens, trained)
 
 
 def sliced(

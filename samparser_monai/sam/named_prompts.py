@@ -74,10 +74,17 @@ def with_names(network: Any, organs: Sequence[str]) -> Any:
             "give the same labels, in that order"
         )
     side = network.prompt_encoder.input_image_size[0]
-    whole = torch.tensor([[0.0, 0.0, side, side]], device=next(network.parameters()).device)
-    start, _ = network.prompt_encoder(points=None, boxes=whole, masks=None)
-    network.named_prompts = NamedPrompts(organs, start[0]).to(start.device)
+    start = named_box(network, [0.0, 0.0, side, side])
+    network.named_prompts = NamedPrompts(organs, start).to(start.device)
     return network
+
+
+def named_box(network: Any, box: Sequence[float]) -> Tensor:
+    """Return SAM's own tokens (2xC) of a box, XYXY in the model's square."""
+    corners = torch.tensor([list(box)], device=next(network.parameters()).device)
+    with torch.no_grad():
+        tokens: Tensor = network.prompt_encoder(points=None, boxes=corners, masks=None)[0][0]
+    return tokens
 
 
 def organs_in(weights: Mapping[str, Tensor]) -> list[str]:

@@ -1,10 +1,13 @@
 """Training that asks for boxes in one step and for organs by their names in another."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from monai.data import Dataset
 from monai.inferers import Inferer
 from monai.losses import DiceLoss
 from monai.transforms import Transform
@@ -12,8 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.geometry.frames import coverage
+from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.frames import coverage, frame_scale
+from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.named_prompts import named_box
 from samparser_monai.training.transforms import EpochSeeded, Item, seed_of
+
+INSIDE = 0.25
+"""Weight of the cross entropy inside an organ, beside that outside."""
 
 
 class RandNamesd(EpochSeeded, Transform):
@@ -65,6 +74,46 @@ class RandNamesd(EpochSeeded, Transform):
         }
 
 
+def start_at_boxes(
+    network: SamNetwork,
+    dataset: Dataset,
+    load: Callable[[Item], Item],
+    organs: Sequence[str],
+    min_area: int = 1,
+    most: int = 500,
+) -> None:
+    """Let names that nothing has trained begin as the mean box of their organ.
+
+    From the box of the whole frame, where they are else, a small organ is found late or never.
+
+    Args:
+        network: that knows organs by name.
+        dataset: of slices to train on.
+        load: from its items to ``truth``, HxW.
+        organs: in the order of the truth's values.
+        min_area: of an organ on a slice, in pixels, that counts.
+        most: slices that are looked at, evenly chosen.
+    """
+    names, side = network.named_prompts, network.prompt_encoder.input_image_size[0]
+    if names is None or "named" not in dataset.data[0]:
+        return
+    whole = named_box(network, [0.0, 0.0, side, side])
+    if not torch.equal(names.tokens, whole.expand_as(names.tokens)):
+        return  # they were trained before
+    found = defaultdict[str, list[Tensor]](list)
+    for item in dataset.data[:: math.ceil(len(dataset.data) / most)]:
+        truth = load(item)["truth"]
+        for place, organ in enumerate(organs, start=1):
+            if (mask := truth == place).sum() >= max(min_area, 1):
+                box = torch.from_numpy(boxes_of(mask[None])[0])
+                found[organ].append(box * frame_scale(truth.shape, side)[0])
+    with torch.no_grad():
+        for place, organ in enumerate(names.organs):
+            if organ in found:
+                mean = torch.stack(found[organ]).mean(0)
+                names.tokens[place] = named_box(network, mean.tolist())
+
+
 class Answer(NamedTuple):
     """What a step of training was answered: T logits Tx1xhxw, predicted IoU Tx1, named (T)."""
 
@@ -98,12 +147,13 @@ class PromptLoss(nn.Module):
     Args:
         boxes: from logits and label (Tx1xhxw) to the loss of what boxes ask for.
         bce: weight of the binary cross entropy of names, beside the Dice of the organs that a
-            slice shows.
+            slice shows. Its mean outside the organ, and INSIDE of that inside, are added: what is
+            rarely shown would else be learned as absent.
         iou: weight of the squared error of the predicted IoU, as SAM trains it; of what is not
             there it is 0.
     """
 
-    def __init__(self, boxes: nn.Module, bce: float = 5.0, iou: float = 0.0) -> None:
+    def __init__(self, boxes: nn.Module, bce: float = 1.0, iou: float = 0.0) -> None:
         at_least(0.0, name_bce=bce, iou_weight=iou)
         super().__init__()
         self.boxes, self.bce, self.iou = boxes, bce, iou
@@ -127,7 +177,12 @@ class PromptLoss(nn.Module):
     def names(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the loss of what names ask for."""
         shown = label.flatten(1).amax(1) > 0
-        loss = self.bce * F.binary_cross_entropy_with_logits(logits, label)
+        pixels = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
+        inside, outside = (
+            (pixels * share).flatten(1).sum(1) / share.flatten(1).sum(1).clamp(min=1)
+            for share in (label.clamp(0, 1), (1 - label).clamp(0, 1))
+        )
+        loss = self.bce * (outside + INSIDE * inside).mean()
         return loss + self.dice(logits[shown], label[shown]) if shown.any() else loss
 
 
