@@ -22,6 +22,11 @@ def test_metadata_follows_the_schema(tmp_path: Path) -> None:
     copy = tmp_path / "schema.json"
     copy.write_bytes(SCHEMA.read_bytes())
     verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(copy))
+    without = read_json(CONFIGS / "metadata.json")
+    del without["network_data_format"]
+    (tmp_path / "without.json").write_text(json.dumps(without))
+    with pytest.raises(ValueError, match="network_data_format"):
+        verify_metadata(meta_file=str(tmp_path / "without.json"), filepath=str(copy))
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -14,8 +14,8 @@ from torch import nn
 
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import build
+from samparser_monai.volumes.positions import voxel_box
 from samparser_monai.volumes.reading import read_volume
-from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.view import View
 
 ROTATION = np.array([[0.98, -0.17, 0.05], [0.17, 0.98, 0.03], [-0.054, -0.02, 0.998]])
@@ -114,14 +114,14 @@ def test_prediction_lies_exactly_on_the_source(
 def test_world_box_is_the_voxel_box(frame: str, tmp_path: Path) -> None:
     image, _ = boxed_volume(OBLIQUE)
     path = save_volume(tmp_path / "c.nii.gz", image, OBLIQUE)
-    reader = TargetReader(View(read_volume(path), "axial"), LABELS, 128)
+    view = View(read_volume(path), "axial")
     corners = np.array([[5, 8, 3, 1], [19, 29, 39, 1]]).T
     world = (OBLIQUE @ corners)[:3]
     if frame == "LPS":
         world[:2] *= -1
-    wanted = reader.voxel_box({"label": "liver", "box": [5, 8, 3, 19, 29, 39]})
+    wanted = voxel_box(view, {"label": "liver", "box": [5, 8, 3, 19, 29, 39]})
     box = world.T.ravel().tolist()
-    assert reader.voxel_box({"label": "liver", "box": box, "frame": frame}) == wanted
+    assert voxel_box(view, {"label": "liver", "box": box, "frame": frame}) == wanted
 
 
 def test_inference_properties_and_tiny_network(tmp_path: Path, overrides: dict) -> None:

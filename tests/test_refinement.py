@@ -15,10 +15,11 @@ from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.geometry.frames import coverage
 from samparser_monai.sam import backbone_named, build
+from samparser_monai.volumes.asking import Ask
 from samparser_monai.volumes.prompts import check_prompts
 from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.volumes.segmentation import Mask
-from samparser_monai.volumes.session import Ask, VolumeSession
+from samparser_monai.volumes.session import VolumeSession
 
 IMAGE, TRUTH = ct(0)
 LIVER, KIDNEY = TRUTH == 1, TRUTH == 2

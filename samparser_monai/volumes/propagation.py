@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.volumes.appearance import Appearance
+from samparser_monai.volumes.asking import Ask, Asking, together
 from samparser_monai.volumes.segmentation import Mask
-from samparser_monai.volumes.session import Ask, Asking, VolumeSession, together
+from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.targets import SlicePrompt, Target
 
 Masks = dict[int, Mask]

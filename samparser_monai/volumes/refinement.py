@@ -15,6 +15,7 @@ from torch import Tensor
 
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.frames import coverage
+from samparser_monai.volumes.asking import Ask
 from samparser_monai.volumes.segmentation import CERTAIN, Mask
 from samparser_monai.volumes.targets import SlicePrompt, Target, pixels_of
 
@@ -125,20 +126,18 @@ class Draft:
 
     def ask_boxes(self, propagate: "Propagate | None") -> None:
         """Ask for the organ anew on the slices of its boxes."""
-        target, found = self.target, dict[int, Mask]()
+        target, asked, found = self.target, dict[int, SlicePrompt](), dict[int, Mask]()
         if target.span is not None:
+            nothing = Mask(target.label, torch.full((self.mask_side,) * 2, -1.0), 0)
+            found = dict.fromkeys(range(target.span[0], target.span[1] + 1), nothing)
             alone = replace(target, draft=None, prompts={})
             if propagate is not None:
-                found = self.session.run(propagate(self.session, alone))
+                found |= self.session.run(propagate(self.session, alone))
             else:
-                asked = alone.on_its_slices().items()
-                found = {k: self.session.ask(k, target.label, one) for k, one in asked}
-            for k in range(target.span[0], target.span[1] + 1):
-                found.setdefault(k, Mask(target.label, torch.full((self.mask_side,) * 2, -1.0), 0))
-        for k, prompt in target.prompts.items():
-            if prompt.box is not None:
-                found[k] = self.session.ask(k, target.label, SlicePrompt(prompt.box))
-        for k, mask in found.items():
+                asked = alone.on_its_slices()
+        asked |= {k: SlicePrompt(p.box) for k, p in target.prompts.items() if p.box is not None}
+        masks = self.session.answer([Ask(k, target.label, one) for k, one in asked.items()])
+        for k, mask in (found | dict(zip(asked, masks, strict=True))).items():
             if k not in target.fixed:
                 full = mask.over(self.session.view.size, self.side)
                 self.changed[k], self.ious[k] = (full > 0).cpu().numpy(), mask.iou

@@ -2,9 +2,9 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import NamedTuple, Self, TypeVar
+from typing import Self
 
 import torch
 from monai.data import MetaTensor
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from samparser_monai.geometry.frames import framed, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
+from samparser_monai.volumes.asking import Ask, Asking, T, together
 from samparser_monai.volumes.kept import Kept, KeptForGood
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
@@ -22,49 +23,9 @@ from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
 
-T = TypeVar("T")
 TRUNK_AT_ONCE = {"cpu": 1}
 PROMPTS_AT_ONCE = {"cpu": 4}
 """By device, 8 and 64 elsewhere: a processor's caches hold no more."""
-
-
-class Ask(NamedTuple):
-    """A prompt on slice ``k``, perhaps with a mask prompt (hxw, logits)."""
-
-    k: int
-    label: str
-    prompt: SlicePrompt
-    logits: Tensor | None = None
-
-    @property
-    def kind(self) -> tuple[bool, int]:
-        """What prompts of one pass of the decoder have in common: a box, so many points."""
-        points = self.prompt.points
-        return self.prompt.box is not None, 0 if points is None else len(points)
-
-
-Asking = Generator[list[Ask], list[Mask], T]
-"""A rule at work: it gives prompts, is sent their masks, and returns what it has found."""
-
-
-def together(rules: Sequence[Asking[T]]) -> Asking[list[T]]:
-    """Let several rules go on in step: what they ask for at one time is asked at once."""
-    found: dict[int, T] = {}
-    masks: list[Mask] = []
-    asked: dict[int, list[Ask]] = {n: [] for n in range(len(rules))}
-    begun = False
-    while asked:
-        for n, asks in list(asked.items()):
-            own, masks = masks[: len(asks)], masks[len(asks) :]
-            try:
-                asked[n] = rules[n].send(own) if begun else next(rules[n])
-            except StopIteration as end:
-                found[n] = end.value
-                del asked[n]
-        begun = True
-        if asked:
-            masks = yield [ask for asks in asked.values() for ask in asks]
-    return [found[n] for n in range(len(rules))]
 
 
 class VolumeSession:

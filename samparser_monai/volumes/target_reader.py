@@ -15,8 +15,8 @@ from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import frame_scale
 from samparser_monai.volumes.label_volumes import read_labels_like
 from samparser_monai.volumes.organs import Labels, organ_values
+from samparser_monai.volumes.positions import voxel_box, voxels_of
 from samparser_monai.volumes.prompts import refines
-from samparser_monai.volumes.reading import disagreeing_forms
 from samparser_monai.volumes.targets import Click, Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
 
@@ -67,62 +67,11 @@ class TargetReader:
         """Return the sort key by which boxes of several slices come before those of one."""
         if "box" not in prompt:
             return 0
-        low, high = self.voxel_box(prompt)
+        low, high = voxel_box(self.view, prompt)
         return int(low[2] == high[2])
 
-    def voxel_box(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """Return the corners of a box in voxels of the view, both included."""
-        box = list(prompt["box"])
-        if "slice" in prompt:
-            box = [*box[:2], prompt["slice"], *box[2:], prompt["slice"]]
-        voxels = np.sort(self._voxels(prompt, "box", box), axis=0)
-        return voxels[0].tolist(), voxels[1].tolist()
-
-    def _voxels(self, prompt: Prompt, key: str, positions: Any) -> np.ndarray:
-        """Return positions (N, 3) of a prompt in voxels of the view."""
-        given = np.asarray(positions, dtype=float).reshape(-1, 3)
-        frame = prompt.get("frame", "voxel")
-        if frame == "voxel":
-            to_world = np.asarray(self.view.volume.affine, dtype=float)
-        else:  # MONAI's affines lead to RAS
-            path = self.view.path
-            if told := disagreeing_forms(path):
-                raise InputError(
-                    f"{path}: {key} in mm (frame {frame!r}) may mean another place: {told}; give "
-                    "voxels, or correct its header"
-                )
-            to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) if frame == "LPS" else np.eye(4)
-        moved = np.linalg.inv(np.asarray(self.view.values.affine, dtype=float)) @ to_world
-        voxels = np.rint(np.c_[given, np.ones(len(given))] @ moved.T)[:, :3].astype(int)
-        if (voxels < 0).any() or (voxels >= self.view.values.shape[1:]).any():
-            raise InputError(
-                f"{self.view.path}: {key}={prompt[key]} of "
-                f"{prompt['label']!r} in frame {frame!r} leaves the volume of shape "
-                f"{tuple(self.view.volume.shape[1:])}: {self._hint(given, frame)}"
-            )
-        return voxels
-
-    def _hint(self, given: np.ndarray, frame: str) -> str:
-        """Say which other frame the positions fit."""
-        to_voxels = np.linalg.inv(np.asarray(self.view.volume.affine, dtype=float))
-        frames = {
-            "voxel": np.eye(4),
-            "RAS": to_voxels,
-            "LPS": to_voxels @ np.diag([-1.0, -1.0, 1.0, 1.0]),
-        }
-        for name, matrix in frames.items():
-            voxels = np.rint((np.c_[given, np.ones(len(given))] @ matrix.T)[:, :3])
-            if (
-                name != frame
-                and (voxels >= 0).all()
-                and (voxels < self.view.volume.shape[1:]).all()
-            ):
-                kind = "voxels" if name == "voxel" else "world coordinates"
-                return f'looks like {kind}: add "frame": "{name}", or correct it'
-        return "correct it, or its frame"
-
     def _add_box(self, found: list[Target], prompt: Prompt) -> None:
-        low, high = self.voxel_box(prompt)
+        low, high = voxel_box(self.view, prompt)
         if low[0] == high[0] or low[1] == high[1]:
             raise InputError(
                 f"{self.view.path}: box={prompt['box']} of "
@@ -166,7 +115,7 @@ class TargetReader:
 
     def _clicks(self, prompt: Prompt) -> list[Click]:
         kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
-        voxels = self._voxels(prompt, "points", prompt["points"])
+        voxels = voxels_of(self.view, prompt, "points", prompt["points"])
         points = torch.tensor(np.c_[voxels[:, :2], kinds], dtype=torch.float32)
         points[:, :2] *= self.scale[:2]
         return [(prompt["label"], k, p) for k, p in zip(voxels[:, 2].tolist(), points, strict=True)]
@@ -211,7 +160,7 @@ class TargetReader:
     def _go_on(self, target: Target, prompt: Prompt) -> None:
         """Give a draft's target the box and the points of a prompt."""
         if "box" in prompt:
-            low, high = self.voxel_box(prompt)
+            low, high = voxel_box(self.view, prompt)
             box = torch.tensor([*low[:2], *high[:2]], dtype=torch.float32) * self.scale
             if low[2] == high[2]:
                 target.prompts.setdefault(low[2], SlicePrompt()).box = box
@@ -248,7 +197,9 @@ class TargetReader:
     def _slice(self, prompt: Prompt, k: int) -> int:
         """Return the slice of the view that is slice ``k`` of the file's own array."""
         beyond = [side - 1 for side in self.view.volume.shape[1:3]]
-        places = self._voxels({**prompt, "frame": "voxel"}, "fixed", [[0, 0, k], [*beyond, k]])
+        places = voxels_of(
+            self.view, {**prompt, "frame": "voxel"}, "fixed", [[0, 0, k], [*beyond, k]]
+        )
         if places[0, 2] != places[1, 2]:
             raise InputError(
                 f"{self.view.path}: fixed={prompt['fixed']} are slices of the file's third axis, "

@@ -1,0 +1,50 @@
+"""What a rule asks a session for, and several rules that ask in step."""
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
+
+from samparser_monai.volumes.segmentation import Mask
+from samparser_monai.volumes.targets import SlicePrompt
+
+T = TypeVar("T")
+
+
+class Ask(NamedTuple):
+    """A prompt on slice ``k``, perhaps with a mask prompt (hxw, logits)."""
+
+    k: int
+    label: str
+    prompt: SlicePrompt
+    logits: Tensor | None = None
+
+    @property
+    def kind(self) -> tuple[bool, int]:
+        """What prompts of one pass of the decoder have in common: a box, so many points."""
+        points = self.prompt.points
+        return self.prompt.box is not None, 0 if points is None else len(points)
+
+
+Asking = Generator[list[Ask], list[Mask], T]
+"""A rule at work: it gives prompts, is sent their masks, and returns what it has found."""
+
+
+def together(rules: Sequence[Asking[T]]) -> Asking[list[T]]:
+    """Let several rules go on in step: what they ask for at one time is asked at once."""
+    found: dict[int, T] = {}
+    masks: list[Mask] = []
+    asked: dict[int, list[Ask]] = {n: [] for n in range(len(rules))}
+    begun = False
+    while asked:
+        for n, asks in list(asked.items()):
+            own, masks = masks[: len(asks)], masks[len(asks) :]
+            try:
+                asked[n] = rules[n].send(own) if begun else next(rules[n])
+            except StopIteration as end:
+                found[n] = end.value
+                del asked[n]
+        begun = True
+        if asked:
+            masks = yield [ask for asks in asked.values() for ask in asks]
+    return [found[n] for n in range(len(rules))]
