@@ -17,7 +17,7 @@ from torch import Tensor
 from samparser_monai import methods
 from samparser_monai.errors import InputError, root_cause
 from samparser_monai.sam import SamNetwork, backbone_named, build
-from samparser_monai.sam.named_prompts import named_box, organs_in, with_names
+from samparser_monai.sam.named_prompts import organs_in, with_names
 from samparser_monai.training.losses import BoxPromptLoss
 from samparser_monai.training.naming import Answer, PromptLoss, RandNamesd, iou_of, start_at_boxes
 from samparser_monai.tuned.merge import merge
@@ -46,12 +46,19 @@ def embed(network: SamNetwork) -> Tensor:
 
 
 @torch.no_grad()
-def test_a_name_begins_as_the_box_of_the_whole_frame() -> None:
+def test_a_name_begins_as_the_box_of_its_place_in_the_body() -> None:
     network = named_network()
     pictures = embed(network)
-    whole = network.decode(pictures)
-    found = network.decode(pictures, names=[torch.tensor([0]), torch.tensor([3])])
-    for one, other in zip(found, whole, strict=True):
+    bodies = torch.tensor([[[0.0, 0.0, 60.0, 60.0]], [[20.0, 10.0, 40.0, 50.0]]])
+    names = [torch.tensor([0]), torch.tensor([3])]
+    found = network.decode(pictures, bodies, names=names)
+    for one, other in zip(found, network.decode(pictures, bodies), strict=True):
+        assert_near(one, other, 1e-5)
+    network.named_prompts.places[3] = torch.tensor([0.5, 0.25, 0.75, 0.5])
+    bodies[1] = torch.tensor([30.0, 20.0, 35.0, 30.0])
+    asked = network.decode(pictures, bodies)
+    bodies[1] = torch.tensor([20.0, 10.0, 40.0, 50.0])
+    for one, other in zip(network.decode(pictures, bodies, names=names), asked, strict=True):
         assert_near(one, other, 1e-5)
 
 
@@ -141,23 +148,26 @@ def test_an_absent_organ_counts_by_its_cross_entropy_alone() -> None:
     assert float(loss(answer, label)) > 5 * np.log(2) + 0.4
 
 
-def test_names_begin_at_the_mean_box_of_their_organ_unless_they_were_trained(
-    tmp_path: Path,
-) -> None:
-    network = with_names(methods.coefficients(build("tiny")), ORGANS)
-    side = network.prompt_encoder.input_image_size[0]
-    truth = np.zeros((2, 16, 32), np.uint8)
-    truth[0, 2:6, 4:8] = truth[1, 4:8, 8:12] = 1
+def test_names_begin_at_the_mean_place_of_their_organ_unless_they_were_trained() -> None:
+    network = named_network()
+    truth = np.zeros((2, 64, 128), np.uint8)
+    image = torch.zeros(2, 1, 64, 128)
+    image[:, 0, 8:56, 16:112] = 200
+    image[:, 0, 60:62] = 200  # a table
+    truth[0, 8:24, 16:32] = truth[1, 24:40, 32:48] = 1
     data = Dataset([{"named": ORGANS, "slice": n} for n in range(2)])
-    whole = network.named_prompts.tokens.detach().clone()
-    start_at_boxes(network, data, lambda item: {"truth": truth[item["slice"]]}, ORGANS)
-    scale = side / 32
-    mean = named_box(network, [6 * scale, 3 * scale, 9 * scale, 6 * scale])
-    torch.testing.assert_close(network.named_prompts.tokens[0], mean)
-    assert torch.equal(network.named_prompts.tokens[1:], whole[1:])  # shown nowhere
-    trained = network.named_prompts.tokens.detach().clone()
-    start_at_boxes(network, data, lambda item: {"truth": truth[1]}, ORGANS)
-    assert torch.equal(network.named_prompts.tokens, trained)
+
+    def load(item: dict[str, Any]) -> dict[str, Any]:
+        return {"truth": truth[item["slice"]], "image": image[item["slice"]]}
+
+    start_at_boxes(network, data, load, ORGANS)
+    places = network.named_prompts.places.clone()
+    expected = torch.tensor([0.5 / 6, 0.5 / 3, 1.5 / 6, 1.5 / 3])
+    torch.testing.assert_close(places[0], expected, rtol=0.1, atol=0)  # to a pixel of the body's
+    assert places[1:].tolist() == [[0, 0, 1, 1]] * 3  # shown nowhere
+    move(network.named_prompts)
+    start_at_boxes(network, Dataset(data.data[1:]), load, ORGANS)
+    assert torch.equal(network.named_prompts.places, places)
 
 
 def sliced(
@@ -196,6 +206,7 @@ def test_a_share_of_the_slices_is_asked_by_name() -> None:
     whole[:8, :8] = 1
     item = {"case": "c", "slice": 0, "named": ["liver", "spleen"], "whole": whole}
     item |= {"boxes": torch.tensor([[0.0, 0, 7, 7]]), "label": torch.ones(1, 1, 16, 16)}
+    item |= {"body": torch.tensor([1.0, 2, 30, 40])}
     ask = RandNamesd(ORGANS, 0.5, 64, 16)
     ask.set_random_state(0)
     found = [ask({**item, "slice": k}) for k in range(200)]
@@ -206,6 +217,7 @@ def test_a_share_of_the_slices_is_asked_by_name() -> None:
     ]
     named = RandNamesd(ORGANS, 1.0, 64, 16)(item)
     assert named["label"].sum((1, 2, 3)).tolist() == [16, 0]
+    assert named["boxes"].tolist() == [[1, 2, 30, 40]] * 2
     empty = ask({**item, "boxes": torch.empty(0, 4), "label": torch.empty(0, 1, 16, 16)})
     assert empty["names"].tolist() == [0, 2]
     with pytest.raises(InputError, match="this scenario has no organs"):
@@ -411,8 +423,7 @@ def test_from_training_to_a_volume_without_prompts(tmp_path: Path) -> None:
     run("train", "train", run_id="training", names=True, **given, **cache, **SMALL)
     tensors, about = read_tuned(tmp_path / "models" / "tuned.safetensors")
     assert about["names"] == ORGANS
-    start = with_names(build("tiny"), ORGANS).named_prompts.tokens
-    moved = (tensors["named_prompts.tokens"] - start).abs().amax((1, 2))
+    moved = tensors["named_prompts.tokens"].abs().amax((1, 2))
     assert (moved[:2] > 0).all()
     assert moved[2:].tolist() == [0, 0]  # nobody has labelled them
     options = {**given, "backbone": "tiny"}

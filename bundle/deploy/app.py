@@ -2,8 +2,9 @@
 
     python app.py --input DIR --output OUT
 
-``DIR`` holds ``prompts.json``, as for the bundle's inference, and beside it the volume of each
-case: NIfTI, or a folder with a DICOM series. ``OUT`` gets a label volume to each.
+``DIR`` holds the volume of each case, NIfTI or a folder with a DICOM series, and beside them
+``prompts.json``, as for the bundle's inference; without it a model that knows organs by name finds
+them all. ``OUT`` gets a label volume to each.
 """
 
 import sys
@@ -116,7 +117,11 @@ class SamParser(Application):
         parser = ConfigParser()
         parser.read_config(BUNDLE / "configs" / "inference.json")
         labels = parser.get_parsed_content("labels")
-        items = inference_items(folder, folder / "prompts.json", labels)
+        prompts = folder / "prompts.json"
+        model = parser.get_parsed_content("model")
+        items = inference_items(
+            folder, prompts if prompts.exists() else None, labels, names=model.names
+        )
         for item in items:
             if "error" in item:
                 raise InputError(item["error"])

@@ -8,23 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from samparser_monai.errors import InputError
+from samparser_monai.geometry.bodies import within
 
 
 class NamedPrompts(nn.Module):
-    """Two tokens to an organ, in the place of those of a box's two corners.
+    """Two tokens to an organ, beside those of a box's two corners where it is expected.
 
-    Before training each is the box of the whole frame.
+    That box lies in the body's: an organ is looked for in the same place of a large patient and of
+    a small one, in a narrow field of view and in a wide one. Before training it is the body's, and
+    the tokens are 0.
 
     Args:
         organs: their names.
-        start: 2xC, SAM's own tokens of that box.
+        channels: of a token.
     """
 
     text: Tensor
+    places: Tensor
 
-    def __init__(self, organs: Sequence[str], start: Tensor) -> None:
+    def __init__(self, organs: Sequence[str], channels: int) -> None:
         super().__init__()
-        self.tokens = nn.Parameter(start.detach().repeat(len(organs), 1, 1))
+        self.tokens = nn.Parameter(torch.zeros(len(organs), 2, channels))
+        self.register_buffer("places", torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(organs), 1))
         # with the weights, so that a file of them says whose tokens are whose
         encoded = json.dumps(list(organs)).encode()
         self.register_buffer("text", torch.tensor(list(encoded), dtype=torch.uint8))
@@ -34,23 +39,20 @@ class NamedPrompts(nn.Module):
         """The names, in the order of the tokens."""
         return _organs(self.text)
 
-    def forward(
-        self, names: Tensor, sparse: Tensor, dense: Tensor, boxed: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return the sparse (TxPxC) and dense (TxCxhxw) prompts of T prompts, some of them named.
+    def boxes(self, names: Tensor, boxes: Tensor) -> Tensor:
+        """Return the boxes (Tx4) to be asked by: of prompts by name where the organ is expected.
 
         Args:
-            names: T places in ``organs``, -1 for a prompt without a name.
-            sparse, dense: of SAM's prompt encoder.
-            boxed: whether the last two sparse tokens are those of boxes.
+            names: T places in ``organs``, -1 for a prompt by its box.
+            boxes: Tx4, of a prompt by name that of the body.
         """
-        names = names.to(self.tokens.device)
-        named = self.tokens[names.clamp(min=0)].to(sparse)
-        if boxed:
-            sparse, corners = sparse[:, :-2], sparse[:, -2:]
-            named = torch.where(names[:, None, None] < 0, corners, named)
-        sparse = torch.cat([sparse.expand(len(names), -1, -1), named], dim=1)
-        return sparse, dense.expand(len(names), -1, -1, -1)
+        expected = within(boxes, self.places[names.clamp(min=0)].to(boxes))
+        return torch.where(names[:, None] < 0, boxes, expected)
+
+    def forward(self, names: Tensor, sparse: Tensor) -> Tensor:
+        """Return sparse prompts (TxPxC) of which the last two are a box's, with what is learned."""
+        learned = self.tokens[names.clamp(min=0)] * (names[:, None, None] >= 0)
+        return torch.cat([sparse[:, :-2], sparse[:, -2:] + learned.to(sparse)], dim=1)
 
 
 def with_names(network: Any, organs: Sequence[str]) -> Any:
@@ -73,18 +75,9 @@ def with_names(network: Any, organs: Sequence[str]) -> Any:
             f"organs={list(organs)} are to be asked for by name, the network knows {known}: "
             "give the same labels, in that order"
         )
-    side = network.prompt_encoder.input_image_size[0]
-    start = named_box(network, [0.0, 0.0, side, side])
-    network.named_prompts = NamedPrompts(organs, start).to(start.device)
+    like = network.prompt_encoder.no_mask_embed.weight
+    network.named_prompts = NamedPrompts(organs, like.shape[1]).to(like.device)
     return network
-
-
-def named_box(network: Any, box: Sequence[float]) -> Tensor:
-    """Return SAM's own tokens (2xC) of a box, XYXY in the model's square."""
-    corners = torch.tensor([list(box)], device=next(network.parameters()).device)
-    with torch.no_grad():
-        tokens: Tensor = network.prompt_encoder(points=None, boxes=corners, masks=None)[0][0]
-    return tokens
 
 
 def organs_in(weights: Mapping[str, Tensor]) -> list[str]:

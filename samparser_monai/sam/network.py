@@ -124,22 +124,26 @@ class SamNetwork(nn.Module):
                 the background, -1 for no point.
             masks: for each image N low-resolution logits, 1xhxw; None for a prompt without any.
             names: for each image N whole numbers, places in ``named_prompts.organs``: the organ is
-                asked for in the place of the prompt's box; -1 where the box counts.
+                asked for, and the prompt's box is the body's; -1 where it is the object's.
         """
         given = [p for p in (boxes, points, masks, names) if p is not None]
         if not given:
             side = self.prompt_encoder.input_image_size[0]
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
         which = [n for n, of_image in enumerate(given[0]) for _ in of_image]
-        clicks = _joined(points, embedding)
+        clicks, boxed = _joined(points, embedding), _joined(boxes, embedding)
+        if names is not None:
+            assert self.named_prompts is not None, "names are asked of a network without them"
+            assert boxed is not None, "names need the body's box"
+            named = torch.cat([*names]).to(boxed.device)
+            boxed = self.named_prompts.boxes(named, boxed)
         sparse, dense = self.prompt_encoder(
             points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
-            boxes=_joined(boxes, embedding),
+            boxes=boxed,
             masks=None,
         )
         if names is not None:
-            assert self.named_prompts is not None, "names are asked of a network without them"
-            sparse, _ = self.named_prompts(torch.cat([*names]), sparse, dense, boxes is not None)
+            sparse = self.named_prompts(named, sparse)
         pictures = embedding + dense[:1]
         flat = [mask for of_image in masks or () for mask in of_image]
         if masked := {n: mask for n, mask in enumerate(flat) if mask is not None}:

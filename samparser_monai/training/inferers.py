@@ -28,13 +28,16 @@ class InstanceInferer(Inferer):
         network: SamNetwork,
         boxes: list[Tensor],
         features: Tensor | None = None,
+        names: list[Tensor] | None = None,
         **_: Any,
     ) -> Tensor:
         """Segment the instances of the pictures ``inputs`` (Bx3xHxW), or of their features."""
         embedding = network.embed(network.features(inputs) if features is None else features)
         return torch.cat(
             [
-                decode_in_portions(network, picture, asked, self.at_once)[0]
-                for picture, asked in zip(embedding, boxes, strict=True)
+                decode_in_portions(network, picture, asked, self.at_once, by_name)[0]
+                for picture, asked, by_name in zip(
+                    embedding, boxes, names or [None] * len(boxes), strict=True
+                )
             ]
         )

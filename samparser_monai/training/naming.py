@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
+from samparser_monai.geometry.bodies import body_box, share_of
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.frames import coverage, frame_scale
 from samparser_monai.sam import SamNetwork
-from samparser_monai.sam.named_prompts import named_box
 from samparser_monai.training.transforms import EpochSeeded, Item, seed_of
 
 INSIDE = 0.25
@@ -67,10 +67,30 @@ class RandNamesd(EpochSeeded, Transform):
         return {
             **data,
             "names": names,
-            "boxes": torch.tensor([[0.0, 0.0, self.image_size, self.image_size]]).repeat(
-                len(names), 1
-            ),
+            "boxes": data["body"].repeat(len(names), 1),
             "label": coverage(masks, self.image_size, self.mask_size)[:, None],
+        }
+
+
+class AlsoNamed(EpochSeeded, Transform):
+    """Ask for the organs of a slice by their names, beside its boxes: to judge both.
+
+    It draws nothing, but stands behind what does: the boxes are loosened, the body's are not.
+
+    Args:
+        organs: see RandNamesd.
+    """
+
+    def __init__(self, organs: Sequence[str]) -> None:
+        self.organs = list(organs)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add to ``boxes``; ``names`` says which is which."""
+        names = [self.organs.index(organ) for organ in data["named"]]
+        return {
+            **data,
+            "names": torch.tensor([-1] * len(data["boxes"]) + names),
+            "boxes": torch.cat([data["boxes"], data["body"].repeat(len(names), 1)]),
         }
 
 
@@ -82,36 +102,33 @@ def start_at_boxes(
     min_area: int = 1,
     most: int = 500,
 ) -> None:
-    """Let names that nothing has trained begin as the mean box of their organ.
+    """Let names that nothing has trained begin as the mean box of their organ in the body.
 
-    From the box of the whole frame, where they are else, a small organ is found late or never.
+    From the box of the whole body, where they are else, a small organ is found late or never.
 
     Args:
         network: that knows organs by name.
         dataset: of slices to train on.
-        load: from its items to ``truth``, HxW.
+        load: from its items to ``image`` CxHxW, 0..255, and ``truth``, HxW.
         organs: in the order of the truth's values.
         min_area: of an organ on a slice, in pixels, that counts.
         most: slices that are looked at, evenly chosen.
     """
     names, side = network.named_prompts, network.prompt_encoder.input_image_size[0]
-    if names is None or "named" not in dataset.data[0]:
-        return
-    whole = named_box(network, [0.0, 0.0, side, side])
-    if not torch.equal(names.tokens, whole.expand_as(names.tokens)):
-        return  # they were trained before
+    if names is None or "named" not in dataset.data[0] or names.tokens.any():
+        return  # there are none, or they were trained before
     found = defaultdict[str, list[Tensor]](list)
     for item in dataset.data[:: math.ceil(len(dataset.data) / most)]:
-        truth = load(item)["truth"]
+        loaded = load(item)
+        truth = loaded["truth"]
+        body = body_box(torch.as_tensor(loaded["image"])[0], side)[None]
         for place, organ in enumerate(organs, start=1):
             if (mask := truth == place).sum() >= max(min_area, 1):
-                box = torch.from_numpy(boxes_of(mask[None])[0])
-                found[organ].append(box * frame_scale(truth.shape, side)[0])
-    with torch.no_grad():
-        for place, organ in enumerate(names.organs):
-            if organ in found:
-                mean = torch.stack(found[organ]).mean(0)
-                names.tokens[place] = named_box(network, mean.tolist())
+                box = torch.from_numpy(boxes_of(mask[None])) * frame_scale(truth.shape, side)[0]
+                found[organ].append(share_of(body, box))
+    for place, organ in enumerate(names.organs):
+        if organ in found:
+            names.places[place] = torch.cat(found[organ]).mean(0)
 
 
 class Answer(NamedTuple):

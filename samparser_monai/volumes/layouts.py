@@ -48,9 +48,9 @@ def abdomen_ct_items(
         labels: organ -> its value, or values; compared with what a dataset.json says.
         patient_pattern: a regular expression whose first group, or match, in a case's name is
             its patient; None: each case is a patient of its own, or its datalist names them.
-        names: the organs are to be asked for by name too. The items of ``train`` get
-            ``every_slice``, and ``labelled``, the organs that were looked for in a case, where
-            the datalist says so, for a case or, at its top, for all.
+        names: the organs are to be asked for by name too. The items get ``every_slice``, and
+            ``labelled``, the organs that were looked for in a case, where the datalist says so,
+            for a case or, at its top, for all.
 
     Returns:
         For ``train`` and ``validation`` the items {image, label, case, patient}.
@@ -80,7 +80,8 @@ def abdomen_ct_items(
     _check_apart(sections)
     if names:
         everywhere = content.get("labelled") if isinstance(content, dict) else None
-        sections["train"] = [_by_name(item, everywhere, labels) for item in sections["train"]]
+        for section, found in sections.items():
+            sections[section] = [_by_name(item, everywhere, labels) for item in found]
     return sections
 
 

@@ -14,7 +14,6 @@ from scipy import ndimage
 
 from samparser_monai.errors import at_least, unknown
 from samparser_monai.geometry.components import instances_of
-from samparser_monai.geometry.frames import into_frame
 from samparser_monai.volumes.dataset_json import LESIONS
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.segmentation import Mask
@@ -90,7 +89,7 @@ class Naming:
         found: dict[str, Masks] = {organ: {} for organ in organs}
         axcodes = aff2axcodes(session.view.values.affine)
         axis = next(n for n, code in enumerate(axcodes) if code in "LR")
-        weights, places = [], []
+        weights, places, side = [], [], session.backbone.image_size
         for k in reversed(range(session.view.depth)):  # the first slices are asked again first
             logits, ious = session.decode(k, names=asked)
             for organ, mask, iou in zip(organs, logits, ious.tolist(), strict=True):
@@ -98,12 +97,11 @@ class Naming:
                 if sure and (mask > 0).sum() >= self.least_area:
                     kept = mask > 0 if self.by_name == "refined" else mask
                     found[organ][k] = Mask(organ, kept, iou)
-            body = into_frame(session.view.picture(k)[None].float(), logits.shape[-1])[0] > 20
-            along = body.sum(axis).float() if axis < 2 else body.sum()[None].float()
-            weights.append(float(along.sum()))
-            centre = (along * torch.arange(len(along))).sum() / along.sum().clamp(min=1)
-            places.append(float(centre) if axis < 2 else k)
-        middle = float(np.average(places, weights=np.maximum(weights, 1e-6)))
+            left, top, right, bottom = session.body(k).tolist()
+            weights.append((right - left) * (bottom - top))
+            centre = ((left + right) / 2, (top + bottom) / 2, k)[axis]
+            places.append(centre * (logits.shape[-1] / side if axis < 2 else 1))
+        middle = float(np.average(places, weights=weights))
         return found, (2 - axis, middle)
 
     def keep_own(self, organ: str, masks: Masks, middle: tuple[int, float]) -> None:

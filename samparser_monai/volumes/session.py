@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 from tqdm import tqdm
 
+from samparser_monai.geometry.bodies import body_box
 from samparser_monai.geometry.frames import framed, into_frame
 from samparser_monai.sam import Backbone, SamNetwork
 from samparser_monai.volumes.asking import Ask, Asking, T, together
@@ -95,6 +96,10 @@ class VolumeSession:
             k, lambda k: into_frame(self.view.picture(k)[None].float(), side)[0].to(self.device)
         )
 
+    def body(self, k: int) -> Tensor:
+        """Return the box (4,) of the body on slice ``k``, XYXY in the model's square."""
+        return body_box(self.view.picture(k), self.backbone.image_size)
+
     @torch.no_grad()
     def see(self, slices: Iterable[int]) -> None:
         """Let the trunk see those of some slices that it has not seen, several at a time.
@@ -130,7 +135,8 @@ class VolumeSession:
             k: slice of the view.
             names: places of the organs among those that the network knows by name.
         """
-        logits, iou = self.network.decode(self.embedding(k), None, names=[names])
+        body = self.body(k).repeat(len(names), 1)
+        logits, iou = self.network.decode(self.embedding(k), [body], names=[names])
         return logits[:, 0].cpu(), iou[:, 0].cpu()
 
     def answer(self, asks: Sequence[Ask]) -> list[Mask]:

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, ScaleIntensityRanged, Transform
 
 from samparser_monai.errors import InputError
+from samparser_monai.geometry.bodies import body_box
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import from_frame
@@ -118,11 +119,28 @@ class Instancesd(Transform):
         }
 
 
+class Bodyd(Transform):
+    """Add ``body`` (4,), the box of the body, XYXY in the model's square.
+
+    Args:
+        image_size: side of that square, in pixels.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Find the body in the first channel of ``image``, CxHxW, 0..255."""
+        image = torch.as_tensor(np.asarray(data["image"]))
+        return {**data, "body": body_box(image[0], self.image_size)}
+
+
 class OrganMasksd(MapTransform):
     """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of organs.
 
     Adds ``judged``: for each picture and organ a dictionary of case, slice, organ, and the
-    HxW masks ``prediction`` and ``truth``; an organ's instances are joined.
+    HxW masks ``prediction`` and ``truth``; an organ's instances are joined. What was asked by
+    ``names`` is judged apart from it, as "liver by name".
 
     Args:
         keys: of the logits.
@@ -142,14 +160,27 @@ class OrganMasksd(MapTransform):
         for n, logits in enumerate(data[key].split(counts)):
             masks = from_frame(logits, data["size"][n], self.image_size)[:, 0] > 0
             truth, organs = data["truth"][n], data["organs"][n]
-            for organ in organs.unique().tolist():
-                found.append(
-                    {
-                        "case": data["case"][n],
-                        "slice": data["slice"][n],
-                        "organ": self.names[organ - 1],
-                        "prediction": masks[organs == organ].any(0).cpu(),
-                        "truth": truth == organ,
-                    }
+            judged = [
+                (
+                    self.names[organ - 1],
+                    masks[: len(organs)][organs == organ].any(0),
+                    truth == organ,
                 )
+                for organ in organs.unique().tolist()
+            ]
+            if "names" in data:
+                for mask, name in zip(masks, data["names"][n].tolist(), strict=True):
+                    if name >= 0:
+                        whole = data["whole"][n] == name + 1
+                        judged.append((f"{self.names[name]} by name", mask, whole))
+            found += [
+                {
+                    "case": data["case"][n],
+                    "slice": data["slice"][n],
+                    "organ": organ,
+                    "prediction": mask.cpu(),
+                    "truth": whole,
+                }
+                for organ, mask, whole in judged
+            ]
         return {**data, "judged": found}
