@@ -22,7 +22,7 @@ ALLOWED = {  # street -> streets that it may import
     "geometry": set(),
     "harness": set(),
     "metrics": set(),
-    "sam": {"fetch"},
+    "sam": {"fetch", "geometry"},
     "methods": {"spectrum"},
     "training": {"fetch", "geometry", "metrics", "sam", "methods"},
     "volumes": {"fetch", "geometry", "sam"},

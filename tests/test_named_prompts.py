@@ -16,16 +16,25 @@ from torch import Tensor
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError, root_cause
+from samparser_monai.metrics.organs import OrganDice
 from samparser_monai.sam import SamNetwork, backbone_named, build
 from samparser_monai.sam.named_prompts import organs_in, with_names
 from samparser_monai.training.losses import BoxPromptLoss
-from samparser_monai.training.naming import Answer, PromptLoss, RandNamesd, iou_of, start_at_boxes
+from samparser_monai.training.naming import (
+    AlsoNamed,
+    Answer,
+    PromptLoss,
+    RandNamesd,
+    iou_of,
+    start_at_boxes,
+)
 from samparser_monai.tuned.merge import merge
 from samparser_monai.tuned.part import apply_tuned, load_tuned, read_tuned, save_tuned
 from samparser_monai.volumes import SliceDataset, abdomen_ct_items, inference_items
 from samparser_monai.volumes.naming import Naming, pieces_of
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.transforms import NamedOrgansd, OrganMasksd
 
 ORGANS = list(LABELS)
 
@@ -201,27 +210,60 @@ def test_slices_without_an_organ_train_names_alone(tmp_path: Path) -> None:
         sliced(tmp_path, labelled=["livr"])
 
 
+def asked_by_name(**more: Any) -> dict[str, Any]:
+    """Return a slice whose upper left corner is liver, as it comes to RandNamesd."""
+    truth = np.zeros((32, 32), np.uint8)
+    truth[:8, :8] = 1
+    item = {"case": "c", "slice": 0, "named": ["liver", "spleen"], "truth": truth}
+    item = NamedOrgansd(64, 16)({**item, "image": torch.full((1, 32, 32), 200.0)})
+    return (
+        item | {"boxes": torch.tensor([[0.0, 0, 7, 7]]), "label": torch.ones(1, 1, 16, 16)} | more
+    )
+
+
 def test_a_share_of_the_slices_is_asked_by_name() -> None:
-    whole = torch.zeros(32, 32, dtype=torch.uint8)
-    whole[:8, :8] = 1
-    item = {"case": "c", "slice": 0, "named": ["liver", "spleen"], "whole": whole}
-    item |= {"boxes": torch.tensor([[0.0, 0, 7, 7]]), "label": torch.ones(1, 1, 16, 16)}
-    item |= {"body": torch.tensor([1.0, 2, 30, 40])}
     ask = RandNamesd(ORGANS, 0.5, 64, 16)
     ask.set_random_state(0)
-    found = [ask({**item, "slice": k}) for k in range(200)]
+    found = [ask(asked_by_name(slice=k)) for k in range(200)]
     assert 70 < sum(len(one["names"]) == 2 for one in found) < 130
     assert all(one["names"].tolist() in ([-1], [0, 2]) for one in found)
-    assert [len(ask({**item, "slice": k})["names"]) for k in range(200)] == [
+    assert [len(ask(asked_by_name(slice=k))["names"]) for k in range(200)] == [
         len(one["names"]) for one in found
     ]
-    named = RandNamesd(ORGANS, 1.0, 64, 16)(item)
+    named = RandNamesd(ORGANS, 1.0, 64, 16)(asked_by_name())
     assert named["label"].sum((1, 2, 3)).tolist() == [16, 0]
-    assert named["boxes"].tolist() == [[1, 2, 30, 40]] * 2
-    empty = ask({**item, "boxes": torch.empty(0, 4), "label": torch.empty(0, 1, 16, 16)})
+    assert named["boxes"].tolist() == [[0, 0, 64, 64]] * 2  # the body fills this slice
+    empty = ask(asked_by_name(boxes=torch.empty(0, 4), label=torch.empty(0, 1, 16, 16)))
     assert empty["names"].tolist() == [0, 2]
-    with pytest.raises(InputError, match="this scenario has no organs"):
-        ask({key: value for key, value in item.items() if key != "named"})
+
+
+def test_of_many_names_those_are_asked_that_a_picture_shows() -> None:
+    item = asked_by_name(named=ORGANS, shown=torch.tensor([2]))
+    item["ignored"] = torch.zeros(32, 32, dtype=torch.bool)
+    item["ignored"][16:] = True
+    for slice_ in range(9):
+        named = RandNamesd(ORGANS, 1.0, 64, 16, count=2)({**item, "slice": slice_})
+        assert len(named["names"]) == 2
+        assert named["names"][0] == 2
+        assert named["label"][0, 0, :4, :4].eq(1).all()
+        assert named["label"][1, 0, :8].eq(0).all()
+        assert named["label"][:, 0, 8:].eq(-1).all()  # nobody knows what is there
+
+
+def test_validation_judges_names_beside_boxes() -> None:
+    item = AlsoNamed(ORGANS)(asked_by_name(organs=torch.tensor([1]), size=(32, 32)))
+    assert item["names"].tolist() == [-1, 0, 2]
+    logits = torch.full((3, 1, 16, 16), -9.0)
+    logits[0, 0, :4, :4] = logits[1, 0, :4, :2] = 9
+    batch = {key: [value] for key, value in item.items()} | {"pred": logits}
+    batch["truth"] = [torch.from_numpy(item["truth"])]
+    metric = OrganDice()
+    metric.update(OrganMasksd("pred", 64, LABELS)(batch)["judged"])
+    found = metric.summary()
+    assert found["liver"] == pytest.approx(100, abs=1e-6)
+    assert found["liver by name"] == pytest.approx(200 / 3, rel=0.1)  # half of it was found
+    assert np.isnan(found["spleen by name"])  # is not there, and was not found
+    assert found["mean"] == pytest.approx((100 + found["liver by name"]) / 2)
 
 
 class Finder(torch.nn.Module):

@@ -86,7 +86,7 @@ def test_prepared_is_what_would_be_made(items: list[dict], tmp_path: Path) -> No
         (batch,), (expected,) = loader, plain
         assert [len(boxes) for boxes in batch["boxes"]] == [2, 2, 2]
         assert torch.equal(batch["label"], expected["label"])
-        for name in ("boxes", "organs", "truth", "whole"):
+        for name in ("boxes", "organs", "truth"):
             for got, wanted in zip(batch[name], expected[name], strict=True):
                 assert torch.equal(got, torch.as_tensor(wanted)), name
         assert_near(batch["features"], coefficients(build("tiny")).features(expected["image"]))

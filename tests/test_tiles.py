@@ -12,7 +12,8 @@ from pycocotools import mask as coco
 from torch import nn
 
 from samparser_monai.errors import InputError
-from samparser_monai.pictures.tiles import TiledBoxInferer, holding, windows
+from samparser_monai.pictures.inferer import TiledInferer
+from samparser_monai.pictures.tiles import holding, windows
 from samparser_monai.sam import backbone_named, build
 from samparser_monai.training.inferers import InstanceInferer
 
@@ -35,7 +36,9 @@ class Echo(nn.Module):
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         return features
 
-    def decode(self, embedding: torch.Tensor, boxes: list) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode(
+        self, embedding: torch.Tensor, boxes: list, names: None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         side = embedding.shape[-1]
         y, x = torch.meshgrid(*[torch.arange(side) + 0.5] * 2, indexing="ij")
         masks = [
@@ -72,7 +75,7 @@ BOXES = {  # XYXY
 
 def test_instances_are_whole() -> None:
     network = Echo()
-    inferer = TiledBoxInferer(FRAME, tile=128, overlap=0.25, at_once=2)
+    inferer = TiledInferer(FRAME, tile=128, overlap=0.25, at_once=2)
     boxes = torch.tensor(list(BOXES.values()), dtype=torch.float32)
     (found,) = inferer(torch.zeros(1, 3, 350, 300), network, [boxes])
     for (name, (x0, y0, x1, y1)), one in zip(BOXES.items(), found, strict=True):
@@ -106,7 +109,7 @@ def test_portions_are_the_whole() -> None:
 def test_small_picture_is_not_cut() -> None:
     network = Echo()
     box = np.array([[3, 5, 40, 50]], dtype=np.float32)
-    inferer = TiledBoxInferer(FRAME, tile=128)
+    inferer = TiledInferer(FRAME, tile=128)
     ((one,),) = inferer(torch.zeros(1, 3, 64, 128), network, [box])
     assert network.trunks == 1 and coco.toBbox(one["rle"]).tolist() == [3, 5, 38, 46]
     assert inferer(torch.zeros(1, 3, 64, 128), network, [np.zeros((0, 4))]) == [[]]
@@ -116,4 +119,4 @@ def test_small_picture_is_not_cut() -> None:
 @pytest.mark.parametrize("option", [{"tile": 0}, {"overlap": 1.0}, {"at_once": 0}])
 def test_bad_option_is_one_error(option: dict, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=next(iter(option))):
-        TiledBoxInferer(FRAME, **option)
+        TiledInferer(FRAME, **option)

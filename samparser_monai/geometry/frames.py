@@ -68,6 +68,18 @@ def coverage(masks: Sequence[Tensor] | Tensor, image_size: int, mask_size: int) 
     return torch.stack([_covered(mask, rows, columns) for mask in masks])
 
 
+def unless_ignored(label: Tensor, ignored: Tensor, image_size: int, mask_size: int) -> Tensor:
+    """Return shares (Nx1xhxw) of what counts of each pixel; -1 where most of it is ``ignored``.
+
+    Args:
+        label: the shares that masks cover, see coverage.
+        ignored: HxW, of the picture.
+        image_size, mask_size: see coverage.
+    """
+    void = coverage(ignored[None], image_size, mask_size)
+    return torch.where(void < 0.5, label / (1 - void), -1.0)
+
+
 def _covered(mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return rows @ mask @ columns.T of a mask (HxW), at the price of its object alone."""
     down, across = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))

@@ -21,6 +21,7 @@ from samparser_monai.pictures.coco import (
 from samparser_monai.pictures.finding import composed, locate, pictures_in
 from samparser_monai.pictures.listing import Item, Missing, each, header_or_error, sized
 from samparser_monai.pictures.nwpu import nwpu_boxes
+from samparser_monai.sam.named_prompts import check_organs
 
 Boxes = dict[str, list[Any]]
 Sizes = dict[str, tuple[int, int]]
@@ -32,8 +33,13 @@ def boxed_items(
     root: str | Path | Sequence[str | Path],
     prompts: str | Path | None,
     missing: Missing = "fail",
+    names: Sequence[str] = (),
+    organs: str | Sequence[str] = (),
 ) -> list[Item]:
     """List the pictures of a folder that boxes are given for: {image, case, size, prompts}.
+
+    A network that knows categories by name needs no boxes: ``by_name`` of an item are those that
+    it is asked for, in every picture of the folder.
 
     A picture that cannot be opened has an ``error``: the others can go on.
 
@@ -43,6 +49,9 @@ def boxed_items(
         prompts: a JSON file with a list of {box, label?} to a picture's name, boxes XYXY in its
             pixels, corners included; or a COCO file, whose ``bbox`` are taken; or NWPU's folder
             ``ground truth/`` of text boxes.
+        names: the categories that the network knows by name.
+        organs: those of them that are asked for in every picture; without any, and without
+            prompts, all of them.
         missing: leave out boxes that cannot be used, and those of pictures that are not there, or
             fail.
 
@@ -50,14 +59,22 @@ def boxed_items(
         InputError: no pictures, none that can be opened, boxes that cannot be used or are in other
             units, or boxes for a picture that is not there.
     """
-    if prompts is None:
-        raise InputError("prompts is not given: name a JSON file of boxes by --prompts")
+    by_name = check_organs(organs, names)
+    if prompts is None and not names:
+        raise InputError(
+            "prompts is not given: name a JSON file of boxes by --prompts; or train with --names "
+            "True: such a model finds what it was trained on without boxes"
+        )
     if missing not in get_args(Missing):
         raise unknown("missing", missing, get_args(Missing))
-    boxes, sizes = read_boxes(prompts)
     several = root if isinstance(root, Sequence) and not isinstance(root, str) else [root]
     roots = [Path(str(one)) for one in several]
-    items = _pictures_of(boxes, sizes, roots, f"prompts={str(prompts)!r}", missing)
+    boxes, sizes = ({}, {}) if prompts is None else read_boxes(prompts)
+    if prompts is None or by_name:
+        by_name = by_name or list(names)
+        boxes = {name: [] for name in _named(roots)} | boxes
+    source = "dataset_dir" if prompts is None else f"prompts={str(prompts)!r}"
+    items = _pictures_of(boxes, sizes, roots, source, missing)
     if taken := [item["image"] for item in items if item["case"].casefold() == "run"]:
         raise InputError(f"{taken[0]} would be answered in run.json, the run's own: rename it")
     headers = each(header_or_error, [item["image"] for item in items], "pictures")
@@ -65,8 +82,8 @@ def boxed_items(
     if len(lost) == len(items):
         raise InputError(f"none of the {len(items)} pictures can be opened, the first: {lost[0]}")
     pairs = [(i, h) for i, h in zip(items, headers, strict=True) if not isinstance(h, InputError)]
-    known = {item["image"]: item for item in sized(pairs, str(prompts))}
-    _check_units(list(known.values()), str(prompts))
+    known = {item["image"]: item for item in sized(pairs, source)}
+    _check_units(list(known.values()), source)
     faults: list[str] = []
     made = []
     for item, header in zip(items, headers, strict=True):
@@ -84,6 +101,7 @@ def boxed_items(
     for item in made:
         corners = [prompt["box"] for prompt in item["prompts"]]
         item["boxes"] = np.asarray(corners, dtype=np.float32).reshape(-1, 4)
+        item["by_name"] = [] if "error" in item else by_name
     return made
 
 

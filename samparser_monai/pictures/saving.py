@@ -23,9 +23,10 @@ class SaveInstances(Transform):
     """Write the instances of a batch of pictures, each file under a temporary name first.
 
     ``<case>.json`` has for each prompt its label, box and score (the IoU that SAM expects), and
-    the mask's area, box and run lengths as in COCO; ``<case>.png`` the prompts' numbers, from 1,
-    as 16-bit pixels, smaller instances over larger ones. ``pictures.csv`` has a row to a picture,
-    also to one with an ``error``, which has no other file.
+    the mask's area, box and run lengths as in COCO; what was found by a name has ``by``: ``name``.
+    ``<case>.png`` has the prompts' numbers, from 1, as 16-bit pixels, smaller instances over larger
+    ones. ``pictures.csv`` has a row to a picture, also to one with an ``error``, which has no other
+    file.
 
     Args:
         output_dir: of the files.
@@ -67,6 +68,7 @@ class SaveInstances(Transform):
         prompts: Sequence[Mapping[str, Any]],
         found: Sequence[Mapping[str, Any]],
     ) -> None:
+        asked = [*prompts, *(one["prompt"] for one in found[len(prompts) :])]
         numbers = np.zeros(size, dtype=np.uint16)
         areas = [int(coco.area(one["rle"])) for one in found]
         for n in np.argsort(areas)[::-1]:
@@ -75,7 +77,7 @@ class SaveInstances(Transform):
             Image.fromarray(numbers).save(temporary)
         instances = [
             {"id": n, **prompt, "score": round(one["score"], 4), **_as_coco(one["rle"])}
-            for n, (prompt, one) in enumerate(zip(prompts, found, strict=True), start=1)
+            for n, (prompt, one) in enumerate(zip(asked, found, strict=True), start=1)
         ]
         with replacing(self.folder / f"{case}.json") as temporary:
             temporary.write_text(json.dumps({"size": list(size), "instances": instances}) + "\n")

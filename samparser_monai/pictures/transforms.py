@@ -1,5 +1,6 @@
 """Transforms of pictures whose items have annotations: from files to prompts, and back."""
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from monai.transforms import MapTransform, Transform
 from pycocotools import mask as coco
 
 from samparser_monai.errors import InputError
-from samparser_monai.geometry.frames import mask_in_columns
+from samparser_monai.geometry.frames import coverage, frame_scale, mask_in_columns
 from samparser_monai.geometry.run_lengths import Rle, boxes_of_rles, rle_of
 from samparser_monai.pictures.reading import read_picture
 
@@ -49,6 +50,7 @@ def _failed(data: Mapping[Hashable, Any], error: str) -> Item:
         "image": torch.zeros(3, 1, 1),
         "prompts": [],
         "boxes": np.zeros((0, 4), np.float32),
+        "by_name": [],
     }
     return {**data, **nothing, "error": error}
 
@@ -91,11 +93,50 @@ class Annotationsd(Transform):
         return item
 
 
+class NamedCategoriesd(Transform):
+    """Make what categories are asked by name with: ``named``, ``body``, ``shown`` and ``whole``.
+
+    ``named`` are all categories, for a data set labels them in every picture; ``body`` (4,) is the
+    picture's own box in the model's square; ``shown`` (K) are the places in ``labels`` of those
+    that the picture shows, ``whole`` (Kx1xhxw) the share of each low-resolution pixel that all
+    their instances cover.
+
+    Args:
+        labels: the categories.
+        image_size: side of the model's square, in pixels.
+        mask_size: of its low-resolution masks.
+    """
+
+    def __init__(self, labels: Sequence[str], image_size: int, mask_size: int) -> None:
+        self.labels, self.image_size, self.mask_size = list(labels), image_size, mask_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Look at the ``annotations`` of ``image``, 3xHxW, before it is framed."""
+        _, (height, width) = frame_scale(data["image"].shape[-2:], self.image_size)
+        found = whole_categories(data["annotations"])
+        return {
+            **data,
+            "named": self.labels,
+            "body": torch.tensor([0.0, 0.0, width, height]),
+            "shown": torch.tensor([self.labels.index(label) for label in found]),
+            "whole": coverage(Masks([*found.values()]), self.image_size, self.mask_size)[:, None],
+        }
+
+
+def whole_categories(annotations: Sequence[Mapping[str, Any]]) -> dict[str, Rle]:
+    """Return the instances of each category as one mask, by the category's name."""
+    found = defaultdict[str, list[Rle]](list)
+    for annotation in annotations:
+        found[annotation["label"]].append(annotation["rle"])
+    return {label: coco.merge(rles) for label, rles in found.items()}
+
+
 class InstanceMasksd(MapTransform):
     """Bring logits (Tx1xhxw) of a batch back to the pictures' own sizes, as masks of instances.
 
     Adds ``judged``: for each instance a dictionary of case, instance (its place in the picture),
-    label, and the run lengths ``prediction`` and ``truth``. What is ``ignored`` is in neither.
+    label, and the run lengths ``prediction`` and ``truth``. What is ``ignored`` is in neither. What
+    was asked by ``names`` is judged as an instance more, "ship by name": all ships in one mask.
 
     Args:
         keys: of the logits.
@@ -113,7 +154,13 @@ class InstanceMasksd(MapTransform):
         counts = [len(boxes) for boxes in data["boxes"]]
         for n, logits in enumerate(data[key].split(counts)):
             asked = ~data["ignored"][n].bool().numpy() if "ignored" in data else True
-            for place, annotation in enumerate(data["annotations"][n]):
+            things = [(one["label"], one["rle"]) for one in data["annotations"][n]]
+            if "names" in data:
+                whole = whole_categories(data["annotations"][n])
+                nothing = rle_of(np.zeros(data["size"][n], bool))
+                for label in data["named"][n]:
+                    things.append((f"{label} by name", whole.get(label, nothing)))
+            for place, (label, truth) in enumerate(things):
                 # one at a time: at full size they would fill the memory
                 mask = mask_in_columns(logits[place], data["size"][n], self.image_size)
                 prediction = mask & asked
@@ -121,9 +168,9 @@ class InstanceMasksd(MapTransform):
                     {
                         "case": data["case"][n],
                         "instance": place,
-                        "label": annotation["label"],
+                        "label": label,
                         "prediction": rle_of(prediction),
-                        "truth": annotation["rle"],
+                        "truth": truth,
                     }
                 )
         return {**data, "judged": found}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samparser_monai.errors import InputError
+from samparser_monai.errors import InputError, unknown
 from samparser_monai.geometry.bodies import within
 
 
@@ -84,6 +84,25 @@ def organs_in(weights: Mapping[str, Tensor]) -> list[str]:
     """Return the organs that a network with these weights can be asked for by name."""
     text = weights.get("named_prompts.text")
     return [] if text is None else _organs(text)
+
+
+def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return organs that people list (``liver,spleen``), all of them known by name.
+
+    Raises:
+        InputError: the network knows one of them, or any, not by name.
+    """
+    listed = organs.split(",") if isinstance(organs, str) else list(organs)
+    found = [str(organ).strip() for organ in listed]
+    for organ in found:
+        if not names:
+            raise InputError(
+                f"organs={organ!r} asks for an organ by name, which this model has not learned: "
+                "give --prompts, or train a model with --names True"
+            )
+        if organ not in names:
+            raise unknown("organ in organs:", organ, names)
+    return found
 
 
 def _organs(text: Tensor) -> list[str]:

@@ -142,7 +142,7 @@ class SamNetwork(nn.Module):
             boxes=boxed,
             masks=None,
         )
-        if names is not None:
+        if names is not None and self.named_prompts is not None:
             sparse = self.named_prompts(named, sparse)
         pictures = embedding + dense[:1]
         flat = [mask for of_image in masks or () for mask in of_image]

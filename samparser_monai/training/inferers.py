@@ -1,5 +1,6 @@
 """Prompted inference with a bounded number of instances at once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,11 +34,10 @@ class InstanceInferer(Inferer):
     ) -> Tensor:
         """Segment the instances of the pictures ``inputs`` (Bx3xHxW), or of their features."""
         embedding = network.embed(network.features(inputs) if features is None else features)
+        named: Sequence[Tensor | None] = [None] * len(boxes) if names is None else names
         return torch.cat(
             [
                 decode_in_portions(network, picture, asked, self.at_once, by_name)[0]
-                for picture, asked, by_name in zip(
-                    embedding, boxes, names or [None] * len(boxes), strict=True
-                )
+                for picture, asked, by_name in zip(embedding, boxes, named, strict=True)
             ]
         )

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.geometry.bodies import body_box, share_of
 from samparser_monai.geometry.boxes import boxes_of
-from samparser_monai.geometry.frames import coverage, frame_scale
+from samparser_monai.geometry.frames import frame_scale, unless_ignored
 from samparser_monai.sam import SamNetwork
 from samparser_monai.training.transforms import EpochSeeded, Item, seed_of
 
@@ -30,45 +30,46 @@ class RandNamesd(EpochSeeded, Transform):
 
     ``names`` (N) says by which name each prompt asks, -1: by its box. A slice without a box is
     always asked by names: of the organs that were labelled in its case (``named``), also those
-    that it does not show.
+    that it does not show. ``shown``, ``whole`` and ``body`` say where they are.
 
     Args:
-        organs: that can be asked for by name, in the order of ``whole``'s values.
+        organs: that can be asked for by name.
         share: of the slices with boxes that are asked by names, others in every epoch.
         image_size: side of the model's input, in pixels.
         mask_size: of its low-resolution masks.
+        count: of names at most, first those that are shown.
     """
 
     def __init__(
-        self, organs: Sequence[str], share: float, image_size: int, mask_size: int
+        self, organs: Sequence[str], share: float, image_size: int, mask_size: int, count: int = 32
     ) -> None:
         if not 0 < share <= 1:
             raise InputError(f"name_share must be above 0 and at most 1, not {share}")
         self.organs, self.share = list(organs), share
-        self.image_size, self.mask_size = image_size, mask_size
+        self.image_size, self.mask_size, self.count = image_size, mask_size, count
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Choose between ``boxes`` and names; ``label`` follows.
-
-        Raises:
-            InputError: the pictures are no slices of volumes.
-        """
-        if "named" not in data:
-            raise InputError(
-                "names=True trains on volumes alone: this scenario has no organs to be asked for "
-                "by name; leave --names out"
-            )
+        """Choose between ``boxes`` and names; ``label`` follows."""
         boxed = len(data["boxes"])
         random = np.random.default_rng([seed_of(self.seed, data), 1])  # 1: not a box's draw
         if not data["named"] or (boxed and random.random() >= self.share):
             return {**data, "names": torch.full((boxed,), -1)}
-        names = torch.tensor([self.organs.index(organ) for organ in data["named"]])
-        masks = data["whole"] == names[:, None, None] + 1
+        shown = data["shown"].tolist()
+        names = [self.organs.index(organ) for organ in data["named"]]
+        if len(names) > self.count:
+            names = sorted(random.permutation(names).tolist(), key=lambda n: n not in shown)
+        names = names[: self.count]
+        label = torch.zeros(len(names), 1, self.mask_size, self.mask_size)
+        for place, name in enumerate(names):
+            if name in shown:
+                label[place] = data["whole"][shown.index(name)]
+        if "ignored" in data:
+            label = unless_ignored(label, data["ignored"], self.image_size, self.mask_size)
         return {
             **data,
-            "names": names,
+            "names": torch.tensor(names),
             "boxes": data["body"].repeat(len(names), 1),
-            "label": coverage(masks, self.image_size, self.mask_size)[:, None],
+            "label": label,
         }
 
 

@@ -11,7 +11,7 @@ from monai.utils import convert_to_tensor
 
 from samparser_monai.errors import at_least
 from samparser_monai.geometry.boxes import loosen_boxes
-from samparser_monai.geometry.frames import coverage, frame_scale, framed
+from samparser_monai.geometry.frames import coverage, frame_scale, framed, unless_ignored
 from samparser_monai.geometry.run_lengths import masks_of, remasked
 
 Item = dict[Hashable, Any]
@@ -44,8 +44,9 @@ class IntoFramed(Transform):
         if "label" in data:
             item["label"] = coverage(data["label"], self.image_size, self.mask_size)[:, None]
         if "ignored" in data:
-            void = coverage(data["ignored"][None], self.image_size, self.mask_size)
-            item["label"] = torch.where(void < 0.5, item["label"] / (1 - void), -1.0)
+            item["label"] = unless_ignored(
+                item["label"], data["ignored"], self.image_size, self.mask_size
+            )
         return item
 
 

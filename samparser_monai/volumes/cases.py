@@ -6,6 +6,7 @@ from typing import Any
 
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import files_below, read_json, visible
+from samparser_monai.sam.named_prompts import check_organs
 from samparser_monai.volumes.dataset_json import check_labels
 from samparser_monai.volumes.dicom import is_dicom
 from samparser_monai.volumes.label_volumes import masks_in
@@ -85,25 +86,6 @@ def asked_too(prompts: list[Any], organs: Sequence[str]) -> list[Any]:
     """Return prompts, and one by name for each organ that none of them names."""
     named = {prompt.get("label") for prompt in prompts if isinstance(prompt, Mapping)}
     return [*prompts, *({"label": organ} for organ in organs if organ not in named)]
-
-
-def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return organs that people list (``liver,spleen``), all of them known by name.
-
-    Raises:
-        InputError: the network knows one of them, or any, not by name.
-    """
-    listed = organs.split(",") if isinstance(organs, str) else list(organs)
-    found = [str(organ).strip() for organ in listed]
-    for organ in found:
-        if not names:
-            raise InputError(
-                f"organs={organ!r} asks for an organ by name, which this model has not learned: "
-                "give --prompts, or train a model with --names True"
-            )
-        if organ not in names:
-            raise unknown("organ in organs:", organ, names)
-    return found
 
 
 def _read(

@@ -13,7 +13,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.geometry.bodies import body_box
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
-from samparser_monai.geometry.frames import from_frame
+from samparser_monai.geometry.frames import coverage, from_frame
 from samparser_monai.volumes.reading import check_hounsfield, read_volume
 
 Item = dict[Hashable, Any]
@@ -96,7 +96,6 @@ class Instancesd(Transform):
 
     ``parts``, the numbers of its components, are made where the item does not have them. What is
     too small to be an instance is no truth either: nobody is asked to find it by a box.
-    ``whole`` (HxW) is the truth with it.
 
     Args:
         min_area: of an instance, in pixels.
@@ -115,24 +114,36 @@ class Instancesd(Transform):
             "boxes": torch.from_numpy(boxes_of(masks)),
             "label": torch.from_numpy(masks),
             "truth": torch.from_numpy(np.where(masks.any(0), data["truth"], 0)),
-            "whole": torch.from_numpy(data["truth"]),
         }
 
 
-class Bodyd(Transform):
-    """Add ``body`` (4,), the box of the body, XYXY in the model's square.
+class NamedOrgansd(Transform):
+    """Make what organs are asked by name with: ``body``, ``shown`` and ``whole``.
+
+    ``body`` (4,) is the box of the body, XYXY in the model's square; ``shown`` (K) the organs'
+    places among the labels, ``whole`` (Kx1xhxw) the share of each low-resolution pixel that they
+    cover.
 
     Args:
-        image_size: side of that square, in pixels.
+        image_size: side of the model's square, in pixels.
+        mask_size: of its low-resolution masks.
     """
 
-    def __init__(self, image_size: int) -> None:
-        self.image_size = image_size
+    def __init__(self, image_size: int, mask_size: int) -> None:
+        self.image_size, self.mask_size = image_size, mask_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Find the body in the first channel of ``image``, CxHxW, 0..255."""
-        image = torch.as_tensor(np.asarray(data["image"]))
-        return {**data, "body": body_box(image[0], self.image_size)}
+        """Look at ``image`` (CxHxW, 0..255) and ``truth`` (HxW), before they are framed."""
+        image, truth = (torch.as_tensor(np.asarray(data[key])) for key in ("image", "truth"))
+        values = truth.unique()
+        values = values[values > 0]
+        masks = truth == values[:, None, None]
+        return {
+            **data,
+            "body": body_box(image[0], self.image_size),
+            "shown": values.long() - 1,
+            "whole": coverage(masks, self.image_size, self.mask_size)[:, None],
+        }
 
 
 class OrganMasksd(MapTransform):
@@ -168,11 +179,9 @@ class OrganMasksd(MapTransform):
                 )
                 for organ in organs.unique().tolist()
             ]
-            if "names" in data:
-                for mask, name in zip(masks, data["names"][n].tolist(), strict=True):
-                    if name >= 0:
-                        whole = data["whole"][n] == name + 1
-                        judged.append((f"{self.names[name]} by name", mask, whole))
+            named = data["named"][n] if "names" in data else ()
+            for organ, mask in zip(named, masks[len(organs) :], strict=True):
+                judged.append((f"{organ} by name", mask, truth == self.names.index(organ) + 1))
             found += [
                 {
                     "case": data["case"][n],
