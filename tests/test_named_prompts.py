@@ -105,6 +105,7 @@ def test_names_have_a_rate_of_their_own() -> None:
 def test_a_tuned_part_carries_its_names(tmp_path: Path, options: dict) -> None:
     network = named_network(**options)
     move(network)
+    network.named_prompts.places.uniform_()
     path = tmp_path / "tuned.safetensors"
     save_tuned(path, network, {}, network.state_dict())
     assert read_tuned(path)[1]["names"] == ORGANS
@@ -114,6 +115,7 @@ def test_a_tuned_part_carries_its_names(tmp_path: Path, options: dict) -> None:
     for loaded in (other, same):
         assert loaded.named_prompts.organs == ORGANS
         assert torch.equal(loaded.named_prompts.tokens, network.named_prompts.tokens)
+        assert torch.equal(loaded.named_prompts.places, network.named_prompts.places)
     with pytest.raises(InputError, match="the network knows"):
         load_tuned(path, named_network(ORGANS[::-1], **options))
 

@@ -22,8 +22,9 @@ from samparser_monai.sam.named_prompts import with_names
 
 
 def tuned_names(network: SamNetwork) -> list[str]:
-    """Return the names of what the network's method tunes."""
-    return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    """Return the names of what the network's method tunes, and of where its organs are expected."""
+    tuned = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    return tuned if network.named_prompts is None else [*tuned, "named_prompts.places"]
 
 
 def save_tuned(
@@ -109,7 +110,7 @@ def fitting(path: str | Path, network: SamNetwork) -> tuple[dict[str, Tensor], d
     tensors, metadata = read_tuned(path)
     _check_base(path, metadata, network)
     with_names(network, metadata.get("names", []))
-    own = dict(network.named_parameters())
+    own = network.state_dict()
     wanted, found = set(tuned_names(network)), set(tensors)
     wrong = {
         "missing": wanted - found,
