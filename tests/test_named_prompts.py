@@ -120,6 +120,14 @@ def test_a_tuned_part_carries_its_names(tmp_path: Path, options: dict) -> None:
         load_tuned(path, named_network(ORGANS[::-1], **options))
 
 
+def test_weights_bring_their_names_whoever_loads_them() -> None:
+    network, other = named_network(), methods.coefficients(build("tiny"))
+    move(network)
+    other.load_state_dict(network.state_dict())
+    assert other.named_prompts.organs == ORGANS
+    assert torch.equal(other.named_prompts.tokens, network.named_prompts.tokens)
+
+
 def test_names_are_left_out_of_plain_sam(caplog: pytest.LogCaptureFixture) -> None:
     network = named_network()
     move(network)

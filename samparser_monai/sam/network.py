@@ -1,6 +1,6 @@
 """Segment Anything as one trainable network from images and prompts to low-resolution logits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, Self
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from samparser_monai.errors import InputError, one_line
 from samparser_monai.sam.decoding import dense_of, masks_of
-from samparser_monai.sam.named_prompts import NamedPrompts
+from samparser_monai.sam.named_prompts import NamedPrompts, organs_in, with_names
 
 Boxes = Tensor | Sequence[Tensor]
 
@@ -49,6 +49,7 @@ class SamNetwork(nn.Module):
         self.backbone = ""
         self.base_sha256 = ""
         self.named_prompts: NamedPrompts | None = None  # see with_names
+        self.register_load_state_dict_pre_hook(_learn_names)
         self.engine: Callable[[SamNetwork, Tensor], Tensor] | None = None  # see with_engine
 
     def train(self, mode: bool = True) -> Self:
@@ -159,6 +160,12 @@ class SamNetwork(nn.Module):
             self.prompt_encoder.get_dense_pe(),
             sparse.expand(len(which), -1, -1),
         )
+
+
+def _learn_names(network: SamNetwork, weights: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Let a network know the organs that weights have names for, whoever loads them."""
+    own = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
+    with_names(network, organs_in(own))
 
 
 def _joined(prompts: Boxes | None, like: Tensor) -> Tensor | None:
