@@ -94,6 +94,13 @@ def test_picture_by_boxes(trained: Path, tmp_path: Path) -> None:
     assert found.masks.shape == (2, 48, 64) and found.scores.shape == (2,)
     assert np.array_equal(found.masks, other.masks)
     assert found.show().size == (64, 48)
+    assert found.labels == ["object"] * 2
+    named = segmenter.segment_picture(tmp_path / "a.png", boxes, organs=["liver"])
+    assert np.array_equal(named.masks[:2], found.masks)
+    assert set(named.labels[2:]) <= {"liver"} and len(named.masks) == len(named.labels)
+    published = Segmenter.from_published("tiny")
+    with pytest.raises(InputError, match="boxes is empty"):
+        published.segment_picture(tmp_path / "a.png")
     assert found.save(tmp_path / "b.png").with_suffix(".json").is_file()
 
 
@@ -109,7 +116,7 @@ def test_picture_by_boxes(trained: Path, tmp_path: Path) -> None:
         (lambda s: s.segment_picture(np.zeros((8, 8)), [[1, 1, 4, 4]]), "scale it to 0 to 255"),
         (lambda s: s.segment_picture(np.zeros((8, 8, 4), int), [[1, 1, 4, 4]]), "HxWx3"),
         (lambda s: s.segment_picture(np.zeros((8, 8), int), [[4, 4, 1, 1]]), "has no area"),
-        (lambda s: s.segment_picture(np.zeros((8, 8), int), []), "boxes is empty"),
+        (lambda s: s.segment_picture(np.zeros((8, 8), int), organs=["hart"]), "unknown organ in"),
         (lambda s: Segmenter.from_tuned("/"), "has no tuned.safetensors"),
     ],
 )

@@ -18,10 +18,11 @@ COLORS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3", "#ff7f00", "#ffd92f", "#a6
 
 
 class SegmentedPicture:
-    """The objects that boxes have asked for.
+    """The objects that boxes or names have asked for.
 
     Attributes:
         picture: HxWx3, uint8.
+        labels: N, of the objects.
         boxes: Nx4, XYXY in pixels.
         scores: N, the IoU that SAM expects of each.
     """
@@ -33,13 +34,16 @@ class SegmentedPicture:
         found: Sequence[Mapping[str, Any]],
     ) -> None:
         self.picture, self._prompts, self._found = picture, prompts, found
-        self.boxes = np.asarray([prompt["box"] for prompt in prompts], dtype=np.float32)
+        self.labels = [str(prompt["label"]) for prompt in prompts]
+        corners = [prompt["box"] for prompt in prompts]
+        self.boxes = np.asarray(corners, dtype=np.float32).reshape(-1, 4)
         self.scores = np.asarray([one["score"] for one in found], dtype=np.float32)
 
     @cached_property
     def masks(self) -> np.ndarray:
         """NxHxW, bool."""
-        return np.stack([coco.decode(one["rle"]).astype(bool) for one in self._found])
+        found = [coco.decode(one["rle"]).astype(bool) for one in self._found]
+        return np.stack(found) if found else np.zeros((0, *self.picture.shape[:2]), bool)
 
     def show(self) -> Image.Image:
         """Return the picture with its boxes and masks, as one that notebooks display."""

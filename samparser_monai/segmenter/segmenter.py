@@ -17,11 +17,12 @@ from samparser_monai.pictures.boxes import checked_box
 from samparser_monai.pictures.finding import ENDINGS
 from samparser_monai.pictures.reading import read_picture
 from samparser_monai.sam import SamNetwork
+from samparser_monai.sam.named_prompts import check_organs
 from samparser_monai.segmenter.picture import SegmentedPicture
 from samparser_monai.segmenter.volume import SegmentedVolume
 from samparser_monai.shipped import shipped
 from samparser_monai.tuned.finding import NAME, part_in
-from samparser_monai.volumes.cases import asked_too, check_organs
+from samparser_monai.volumes.cases import asked_too
 from samparser_monai.volumes.organs import organ_values
 from samparser_monai.volumes.prompts import check_prompts
 from samparser_monai.volumes.reading import volume_of
@@ -145,29 +146,34 @@ class Segmenter:
     def segment_picture(
         self,
         picture: str | Path | np.ndarray | Any,
-        boxes: Sequence[Sequence[float]],
+        boxes: Sequence[Sequence[float]] = (),
+        *,
+        organs: Sequence[str] = (),
     ) -> SegmentedPicture:
-        """Return the object of each box of a picture.
+        """Return the object of each box of a picture, and what it shows of some categories.
 
         Args:
             picture: a file; or pixels HxW or HxWx3 from 0 to 255, an array or a PIL picture.
             boxes: Nx4, XYXY in pixels, corners included.
+            organs: categories to find by name beside; without boxes all that the model knows.
 
         Raises:
             InputError: a picture or boxes that cannot be used.
         """
         pixels = read_picture(picture) if isinstance(picture, str | Path) else _pixels(picture)
         size = (pixels.shape[0], pixels.shape[1])
-        if not len(boxes):
+        by_name = check_organs(list(organs), self._names)
+        if not len(boxes) and not self._names:
             raise InputError("boxes is empty: give at least one, [x0, y0, x1, y1] in pixels")
+        by_name = by_name or ([] if len(boxes) else self._names)
         prompts = [
             checked_box({"box": [float(side) for side in box]}, f"box {n}", size)
             for n, box in enumerate(boxes)
         ]
-        corners = torch.tensor([prompt["box"] for prompt in prompts], dtype=torch.float32)
+        corners = np.array([prompt["box"] for prompt in prompts], np.float32).reshape(-1, 4)
         image = torch.from_numpy(np.moveaxis(pixels.astype(np.float32), -1, 0).copy())
-        with torch.no_grad():
-            found = self._picture_inferer.segment(image, corners, self._network)
+        (found,) = self._picture_inferer(image[None], self._network, [corners], [by_name])
+        prompts += [one["prompt"] for one in found[len(prompts) :]]
         return SegmentedPicture(pixels.astype(np.uint8), prompts, found)
 
     def _session(self, source: Any, affine: np.ndarray | None) -> VolumeSession:
