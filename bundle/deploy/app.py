@@ -116,6 +116,7 @@ class SamParser(Application):
         folder = Path(context.input_path)
         parser = ConfigParser()
         parser.read_config(BUNDLE / "configs" / "inference.json")
+        parser.update({"bundle_root": str(BUNDLE)})
         labels = parser.get_parsed_content("labels")
         prompts = folder / "prompts.json"
         model = parser.get_parsed_content("model")
