@@ -31,7 +31,7 @@ from samparser_monai.training.naming import (
 from samparser_monai.tuned.merge import merge
 from samparser_monai.tuned.part import apply_tuned, load_tuned, read_tuned, save_tuned
 from samparser_monai.volumes import SliceDataset, abdomen_ct_items, inference_items
-from samparser_monai.volumes.naming import Naming, pieces_of
+from samparser_monai.volumes.naming import Naming, pieces_of, smoothed
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.transforms import NamedOrgansd, OrganMasksd
@@ -342,7 +342,7 @@ def test_two_kidneys_are_the_largest_of_each_side(codes: str, plane: str) -> Non
     session = session_of(volume, finder(), plane)
     asked = [{"label": "kidney"}]
     found = {
-        stage: session.segment(asked, None, Naming(stage, least_area=1)).labels()[0].numpy() == 2
+        stage: session.segment(asked, None, Naming(stage, least_area=1, smooth=0)).labels()[0].numpy() == 2
         for stage in ("name", "components", "refined")
     }
     assert (found["name"] & ~truth).any()
@@ -381,6 +381,19 @@ def test_points_change_what_names_have_found() -> None:
 )
 def test_pieces_of_organs(organ: str, pieces: int) -> None:
     assert pieces_of(organ) == pieces
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 1.7])
+def test_neighbours_are_averaged_as_far_as_there_are_any(sigma: float) -> None:
+    stack = torch.rand(9, 3, 4, generator=torch.Generator().manual_seed(0))
+    found = torch.stack([*smoothed(iter(stack), sigma)])
+    kernel = [np.exp(-0.5 * (n / max(sigma, 1e-9)) ** 2) for n in range(-9, 10)]
+    for k in range(9):
+        near = [n for n in range(9) if abs(n - k) <= np.ceil(2 * sigma)]
+        weights = torch.tensor([kernel[n - k + 9] for n in near], dtype=torch.float32)
+        expected = (weights[:, None, None] * stack[near]).sum(0) / weights.sum()
+        torch.testing.assert_close(found[k], expected)
+    assert torch.equal(torch.stack([*smoothed(iter(stack[:1]), sigma)]), stack[:1])
 
 
 def test_what_is_cut_off_keeps_its_place() -> None:

@@ -4,13 +4,17 @@ Each slice is asked for all organs in one pass of the decoder. What belongs to a
 connected piece in 3-D, or two; its boxes are then asked on its slices as if people had drawn them.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from nibabel import aff2axcodes
 from scipy import ndimage
+from torch import Tensor
 
 from samparser_monai.errors import at_least, unknown
 from samparser_monai.geometry.components import instances_of
@@ -38,6 +42,8 @@ class Naming:
         pieces: organ -> of how many it consists; 0: of any number; see pieces_of. Two lie on
             the two sides of the body.
         least_piece: the second piece is at least this share of the first.
+        smooth: standard deviation, in mm across the slices, of the mean of what neighbours show;
+            not of ``name``.
     """
 
     def __init__(
@@ -47,13 +53,16 @@ class Naming:
         least_area: int = 12,
         pieces: Mapping[str, int] | None = None,
         least_piece: float = 0.2,
+        smooth: float = 4.0,
     ) -> None:
         if by_name not in get_args(Stage):
             raise unknown("by_name", by_name, get_args(Stage))
         at_least(1, least_area=least_area)
+        at_least(0.0, smooth=smooth)
         self.by_name, self.least_iou, self.least_area = by_name, least_iou, least_area
         self.pieces = dict(pieces or {})
         self.least_piece = least_piece
+        self.smooth = 0.0 if by_name == "name" else smooth
 
     def __call__(
         self, session: VolumeSession, organs: Sequence[str]
@@ -90,9 +99,20 @@ class Naming:
         axcodes = aff2axcodes(session.view.values.affine)
         axis = next(n for n, code in enumerate(axcodes) if code in "LR")
         weights, places, side = [], [], session.backbone.image_size
-        for k in reversed(range(session.view.depth)):  # the first slices are asked again first
-            logits, ious = session.decode(k, names=asked)
-            for organ, mask, iou in zip(organs, logits, ious.tolist(), strict=True):
+        slices = range(session.view.depth)[::-1]  # the first ones are asked again first
+        ious: dict[int, list[float]] = {}
+
+        def shown() -> Iterator[Tensor]:
+            for k in slices:
+                logits, expected = session.decode(k, names=asked)
+                ious[k] = expected.tolist()
+                yield logits.sigmoid()
+
+        for k, shares in zip(
+            slices, smoothed(shown(), self.smooth / session.view.spacing[2]), strict=True
+        ):
+            logits = shares.logit(1e-6)
+            for organ, mask, iou in zip(organs, logits, ious[k], strict=True):
                 sure = not self.least_iou or iou >= self.least_iou
                 if sure and (mask > 0).sum() >= self.least_area:
                     kept = mask > 0 if self.by_name == "refined" else mask
@@ -155,6 +175,19 @@ class Naming:
                 box = Mask(mask.label, torch.from_numpy(part), mask.iou).box(side)
                 found.append(Target(mask.label, {k: SlicePrompt(box)}, complete=True))
         return found
+
+
+def smoothed(stack: Iterable[Tensor], sigma: float) -> Iterator[Tensor]:
+    """Yield the Gaussian mean of each of a row of tensors with its neighbours, few in memory."""
+    reach = math.ceil(2 * sigma) if sigma > 0.2 else 0
+    weights = [math.exp(-0.5 * (n / sigma) ** 2) if n else 1.0 for n in range(-reach, reach + 1)]
+    beyond: list[Tensor | None] = [None] * reach
+    padded = chain(beyond, stack, beyond)
+    window = deque(islice(padded, 2 * reach), maxlen=2 * reach + 1)
+    for last in padded:
+        window.append(last)
+        near = [(w, t) for w, t in zip(weights, window, strict=True) if t is not None]
+        yield torch.stack([w * t for w, t in near]).sum(0) / sum(w for w, _ in near)
 
 
 def pieces_of(organ: str) -> int:
