@@ -92,22 +92,28 @@ def _value(run: Run, model: str, at: tuple[str, str]) -> float:
 
 
 def few_prompts(runs: list[Run]) -> str:
-    """Return the table of what few prompts make of volumes, see scripts/propagation.py."""
-    keys = [
-        (run, case, organ) for run in runs for case in run["cases"] for organ in _organs(run, case)
-    ]
-    columns = ["prompts", *(f"{run['name']}: {case}, {organ}" for run, case, organ in keys)]
-    ways = {way: None for run, case, _ in keys for way in run["cases"][case]}  # in their order
-    rows = [
-        [way, *(_dsc(run["cases"][case], way, organ) for run, case, organ in keys)] for way in ways
-    ]
+    """Return the table of what few prompts make of volumes, see scripts/propagation.py.
+
+    Runs of one name differ by their seed: their mean and standard deviation.
+    """
+    keys = {
+        (run["name"], case, organ): None
+        for run in runs
+        for case in run["cases"]
+        for organ in _organs(run, case)
+    }
+    columns = ["prompts", *(f"{name}: {case}, {organ}" for name, case, organ in keys)]
+    ways = {way: None for run in runs for case in run["cases"].values() for way in case}
+    rows = [[way, *(_over_seeds(runs, *key, way) for key in keys)] for way in ways]
     return markdown(columns, rows)
 
 
-def _dsc(case: dict, way: str, organ: str) -> str:
+def _over_seeds(runs: list[Run], name: str, case: str, organ: str, way: str) -> str:
     """Return the figure of an organ and a way, nothing where it was not measured."""
-    found = case.get(way, {}).get(organ)
-    return "" if found is None else f"{found:.1f}"
+    cases = [run["cases"].get(case, {}) for run in runs if run["name"] == name]
+    found = [of[way][organ] for of in cases if organ in of.get(way, {})]
+    spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.1f}{spread}" if found else ""
 
 
 def _organs(run: Run, case: str) -> list[str]:
