@@ -14,7 +14,7 @@ def benchmark(
         str,
         typer.Argument(
             metavar="KIND",
-            help="training, inference, encoder, scaling, swap, start, volume or filling",
+            help="training, inference, encoder, scaling, swap, start, step, volume or filling",
         ),
     ],
     backbone: Annotated[str, typer.Option()] = "vit_b",
