@@ -16,11 +16,11 @@ from samparser_monai.training.features import FeatureCache
 
 COUNTS = (10, 100, 1000)
 NAMES = (1_000, 10_000, 100_000)
-SLICES = 3
+SLICES = 2
 
 
 def scaling(name: str) -> dict[str, Any]:
-    """Measure the shipped runs over synthetic cases of 3 slices, and looks at a cache folder.
+    """Measure the shipped runs over synthetic cases of 2 slices, and looks at a cache folder.
 
     A training cuts the volumes, fills the cache and goes over it once; the second has all of that
     but the epoch done before it. The inference writes a label volume to a case, tables and page;
