@@ -7,6 +7,7 @@ import typer
 
 from samparser_monai.commands.running import print_json
 from samparser_monai.errors import InputError, unknown
+from samparser_monai.monai_command import faster
 
 
 def benchmark(
@@ -27,6 +28,7 @@ def benchmark(
     Weights are seeded, not published: a speed does not depend on their values. `encoder` takes the
     published ones where they are at hand, because it compares masks too.
     """
+    faster()
     import platform
     from importlib.metadata import version
 
