@@ -17,8 +17,10 @@ FILES = {
     "inference": ["inference.json"],
     "inference_pictures": ["inference_pictures.json"],
 }
-# waiting threads that spin cost a busy machine nine tenths of its speed
-ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+FASTER = {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
+"""Before torch. Waiting threads that spin cost a busy machine nine tenths of its speed, and memory
+in small pages a trunk on a processor a seventh."""
+ENVIRONMENT = {**FASTER, **os.environ}
 SHARED = {"ssdd": "coco"}  # scenario -> the one whose overlay it has, under its own name
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 OF_MONAI = {"tracking", "logging_file"}  # options of monai.bundle's own
@@ -114,9 +116,15 @@ def options_of(arguments: Sequence[str]) -> Options:
     return options
 
 
+def faster() -> None:
+    """Set what makes torch faster in this process, before it is imported; what is set stays."""
+    for name, value in FASTER.items():
+        os.environ.setdefault(name, value)
+
+
 def run_here(parts: Sequence[str]) -> None:
     """Run a MONAI command in this process; it has the arguments that it would have by itself."""
-    os.environ.setdefault("OMP_WAIT_POLICY", ENVIRONMENT["OMP_WAIT_POLICY"])  # before torch
+    faster()
     before = sys.argv
     sys.argv = ["monai.bundle", *parts]
     try:

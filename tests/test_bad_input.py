@@ -250,6 +250,7 @@ BEFORE_READING: dict[str, tuple[Spoil, str]] = {
         with_options(decoder_coefficient_rate=0.0),
         "decoder_coefficient_rate must be above 0, not 0",
     ),
+    "amp without a GPU": (with_options(amp=True, device=torch.device("cpu")), "amp=True is for a"),
     "batch_size 0": (with_options(batch_size=0), "batch_size must be .*at least 1, not 0"),
     "patience -1": (with_options(patience=-1), "patience must be .*at least 0, not -1"),
     "min_area -1": (with_options(min_area=-1), "min_area must be .*at least 0, not -1"),

@@ -127,7 +127,8 @@ def test_key_follows_pixels_prefix_and_weights(network: SamNetwork, tmp_path: Pa
     keys = {cache.key(pixels, prefix) for prefix in prefixes}
     keys |= {cache.key(pixels + 1, prefixes[0]), cache.key(pixels.view(3, 4, 16), prefixes[0])}
     keys.add(FeatureCache(tmp_path, "float32").key(pixels, prefixes[0]))
-    assert len(keys) == 6
+    keys |= {cache.key(pixels, prefixes[0], grey) for grey in ([0.0, 1.0], [0.0, 2.0])}
+    assert len(keys) == 8
 
 
 def test_key_does_not_follow_what_is_tuned(network: SamNetwork) -> None:

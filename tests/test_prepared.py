@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from samparser_monai.sam import SamNetwork, build
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.fingerprint import fingerprint
 from samparser_monai.training.loader import FeatureLoader, fill_features
+from samparser_monai.training.naming import RandNamesd
 from samparser_monai.training.transforms import (
     IntoFramed,
     RandAugmentd,
@@ -42,7 +44,7 @@ class LoadNumpyd(Transform):
         return {**item, "image": image, "truth": truth}
 
 
-def chain(scale: float = 1.0, window: float = 255.0, mean: float = 0.0) -> Compose:
+def chain(scale: float = 1.0, window: float = 255.0, mean: float = 0.0, names: str = "") -> Compose:
     frame = IntoFramed(128, 32, [mean] * 3, [100.0] * 3)
     return Compose(
         [
@@ -51,6 +53,7 @@ def chain(scale: float = 1.0, window: float = 255.0, mean: float = 0.0) -> Compo
             Compose([Instancesd(4), frame]),
             RandLoosenBoxesd(20, 128),
             RandInstancesd(2),
+            *([RandNamesd([*names], 0.5, 128, 32)] if names else []),
         ]
     )
 
@@ -68,7 +71,7 @@ def items(tmp_path: Path) -> list[dict]:
 
 
 def loaded(
-    items: list[dict], folder: Path, network: SamNetwork | None = None, **options: float
+    items: list[dict], folder: Path, network: SamNetwork | None = None, **options: Any
 ) -> FeatureLoader:
     """Return a filled loader, as a process makes it when it starts."""
     LOADED.clear()
@@ -91,6 +94,28 @@ def test_prepared_is_what_would_be_made(items: list[dict], tmp_path: Path) -> No
                 assert torch.equal(got, torch.as_tensor(wanted)), name
         assert_near(batch["features"], coefficients(build("tiny")).features(expected["image"]))
         assert [tuple(size) for size in batch["size"]] == expected["size"]
+
+
+def test_slices_asked_by_names_are_prepared(items: list[dict], tmp_path: Path) -> None:
+    np.save(items[0]["file"], np.load(items[0]["file"]) * [[[1]], [[0]]])  # it shows no organ
+    items = [{**item, "named": ["a", "c"]} for item in items]
+    loaded(items, tmp_path, names="abc")
+    loader = loaded(items, tmp_path, names="abc")
+    plain = FeatureLoader(Dataset(items, chain(names="abc")), batch_size=3)
+    asked = set()
+    for seed in range(4):
+        for one in (loader, plain):
+            set_rnd(one.dataset, seed=seed)
+        LOADED.clear()
+        (batch,) = loader
+        assert not LOADED
+        (expected,) = plain
+        assert batch["names"][0].tolist() == [0, 2]
+        for name in ("names", "boxes", "label"):
+            for got, wanted in zip(batch[name], expected[name], strict=True):
+                assert torch.equal(got, wanted), name
+        asked |= {tuple(names.tolist()) for names in batch["names"][1:]}
+    assert asked == {(0, 2), (-1, -1)}
 
 
 def test_second_start_reads_no_picture(items: list[dict], tmp_path: Path) -> None:

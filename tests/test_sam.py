@@ -1,6 +1,7 @@
 """The network: SAM's own numbers, whichever way they are computed."""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,16 @@ import torch
 from closeness import assert_near
 from monai.transforms import Compose
 from segment_anything import sam_model_registry
-from segment_anything.modeling import Sam
+from segment_anything.modeling import Sam, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention
+from timm.models.tiny_vit import ConvNorm
 
 from samparser_monai.errors import InputError
 from samparser_monai.methods import coefficients, count_trainable, decoder_only, parameter_groups
 from samparser_monai.metrics.organs import OrganDice
 from samparser_monai.sam import BACKBONES, architecture, build
+from samparser_monai.sam.decoding import two_way
 from samparser_monai.sam.fused import fuse
 from samparser_monai.spectrum import coefficients_of, decompose
 from samparser_monai.training import collate
@@ -240,3 +243,35 @@ def test_fused_norm_is_sams() -> None:
         strict=True,
     ):
         assert_near(one, other, share=1e-10)  # float64, of which a gradient loses a few digits
+
+
+@pytest.mark.parametrize("heads", [1, 8])  # tokens are few, or more than what is projected to
+@pytest.mark.parametrize("which", [[0, 1], [0, 0, 0, 1, 1]])
+def test_decoders_attention_is_sams(heads: int, which: list[int]) -> None:
+    stock = TwoWayTransformer(2, 32, heads, 16).double()
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64)
+    pictures, position, prompts = draw(2, 12, 32), draw(1, 12, 32), draw(len(which), 7, 32)
+    for parameter in stock.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    inputs = [pictures.requires_grad_(), prompts.requires_grad_(), *stock.parameters()]
+    results = []
+    for found in (
+        two_way(stock, pictures, which, position, prompts),
+        stock(*(t.mT.unflatten(2, (3, 4)) for t in (pictures[which], position)), prompts),
+    ):
+        loss = sum(part.sin().sum() for part in found)
+        numbers = [*found, *torch.autograd.grad(loss, inputs)]
+        results.append(torch.cat([part.flatten() for part in numbers]))  # some are nothing
+    assert_near(*results, share=1e-10)
+
+
+def test_folded_norm_is_tinyvits() -> None:
+    stock = torch.nn.Sequential(ConvNorm(4, 6, 3, 2, 1, groups=2)).double().eval()
+    for tensor in stock.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5)
+    folded, x = copy.deepcopy(stock), torch.randn(2, 4, 7, 5, dtype=torch.float64)
+    fuse(folded)
+    assert type(folded[0]) is not ConvNorm
+    assert_near(folded(x), stock(x), share=1e-10)

@@ -7,6 +7,7 @@ import typer
 
 from samparser_monai.commands.running import print_json
 from samparser_monai.errors import InputError, unknown
+from samparser_monai.monai_command import faster
 
 
 def benchmark(
@@ -14,7 +15,7 @@ def benchmark(
         str,
         typer.Argument(
             metavar="KIND",
-            help="training, inference, encoder, scaling, swap, start, volume or filling",
+            help="training, inference, encoder, scaling, swap, start, step, volume or filling",
         ),
     ],
     backbone: Annotated[str, typer.Option()] = "vit_b",
@@ -27,6 +28,7 @@ def benchmark(
     Weights are seeded, not published: a speed does not depend on their values. `encoder` takes the
     published ones where they are at hand, because it compares masks too.
     """
+    faster()
     import platform
     from importlib.metadata import version
 

@@ -35,8 +35,8 @@ def instances_of(
     """
     if numbers is None:
         _, numbers = numbered_parts(label)
-    found, first, areas = np.unique(numbers, return_index=True, return_counts=True)
-    kept = (found > 0) & (areas >= min_area)
-    masks = [numbers == number for number in found[kept]]
-    values = label.ravel()[first[kept]].astype(np.int64)
+    areas = np.bincount(numbers.ravel())
+    kept = [n for n in range(1, len(areas)) if areas[n] >= max(min_area, 1)]
+    masks = [numbers == n for n in kept]
+    values = np.array([label.flat[mask.argmax()] for mask in masks], dtype=np.int64)
     return values, np.array(masks, dtype=bool).reshape(-1, *label.shape)

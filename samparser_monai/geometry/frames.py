@@ -32,9 +32,12 @@ def framed(picture: Tensor, image_size: int, mean: Sequence[float], std: Sequenc
     What is resized is the picture as it is: of a grey one a single channel.
     """
     inside = _resized(picture.float(), image_size)
-    frame = torch.zeros(3, image_size, image_size)
-    part = frame[:, : inside.shape[1], : inside.shape[2]].copy_(inside)
-    part.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1))
+    height, width = inside.shape[-2:]
+    frame = torch.empty(3, image_size, image_size)
+    frame[:, height:], frame[:, :, width:] = 0, 0
+    part = frame[:, :height, :width]
+    torch.sub(inside, torch.tensor(mean).view(3, 1, 1), out=part)
+    part.div_(torch.tensor(std).view(3, 1, 1))
     return frame
 
 
@@ -82,7 +85,7 @@ def unless_ignored(label: Tensor, ignored: Tensor, image_size: int, mask_size: i
 
 def _covered(mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return rows @ mask @ columns.T of a mask (HxW), at the price of its object alone."""
-    down, across = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    down, across = (np.flatnonzero(mask.numpy().any(axis)) for axis in (1, 0))
     if not len(down):
         return torch.zeros(len(rows), len(columns))
     y, x = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)

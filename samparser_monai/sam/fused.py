@@ -3,6 +3,7 @@
 import torch
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from timm.models.tiny_vit import ConvNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,9 +54,25 @@ class ChannelNorm(LayerNorm2d):
         return x.permute(0, 3, 1, 2)
 
 
+class FoldedConvNorm(ConvNorm):
+    """The same as TinyViT's convolution and its norm, whose statistics are part of SAM's weights.
+
+    A norm that always does the same is a factor and a summand of the convolution.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return BxC'xH'xW' for BxCxHxW."""
+        conv, norm = self.conv, self.bn
+        factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = conv.weight * factor[:, None, None, None]
+        bias = norm.bias - norm.running_mean * factor
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
 FUSED: dict[type[nn.Module], type[nn.Module]] = {
     Attention: RelativeAttention,
     LayerNorm2d: ChannelNorm,
+    ConvNorm: FoldedConvNorm,
 }
 
 

@@ -50,6 +50,7 @@ class SamNetwork(nn.Module):
         self.base_sha256 = ""
         self.named_prompts: NamedPrompts | None = None  # see with_names
         self.register_load_state_dict_pre_hook(_learn_names)
+        self._placed = torch.empty(0), -1, torch.empty(0)  # see _position
         self.engine: Callable[[SamNetwork, Tensor], Tensor] | None = None  # see with_engine
 
     def train(self, mode: bool = True) -> Self:
@@ -157,9 +158,19 @@ class SamNetwork(nn.Module):
             self.mask_decoder,
             pictures,
             which,
-            self.prompt_encoder.get_dense_pe(),
+            self._position(),
             sparse.expand(len(which), -1, -1),
         )
+
+    def _position(self) -> Tensor:
+        """Return the positional encoding of an embedding's places, 1xNxC, made once."""
+        drawn = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        known, version, places = self._placed
+        if known is not drawn or version != drawn._version:  # moved, or loaded
+            with torch.inference_mode(False):
+                places = self.prompt_encoder.get_dense_pe().flatten(2).mT.contiguous()
+            self._placed = drawn, drawn._version, places
+        return places
 
 
 def _learn_names(network: SamNetwork, weights: Mapping[str, Tensor], prefix: str, *_: Any) -> None:

@@ -4,9 +4,11 @@ import math
 import time
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from monai.utils import set_determinism
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -52,7 +54,7 @@ class History:
         self.validator = validator
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         self._begun = self._ended = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -65,11 +67,12 @@ class History:
         self._begun, self._losses = time.monotonic(), []
 
     def _iterated(self, engine: Engine) -> None:
-        self._losses.append(float(engine.state.output[0]["loss"]))
+        self._losses.append(engine.state.output[0]["loss"].detach())
         self._ended = time.monotonic()  # before validation begins
 
     def _completed(self, engine: Engine) -> None:
-        row = {"epoch": engine.state.epoch, "loss": sum(self._losses) / len(self._losses)}
+        losses = torch.stack(self._losses).tolist()  # only now: a step waits for no number
+        row = {"epoch": engine.state.epoch, "loss": sum(losses) / len(losses)}
         if self.validator.state.epoch == engine.state.epoch:
             row |= self.validator.state.metrics
         self.rows.append(row)

@@ -11,8 +11,10 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +24,7 @@ from monai.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 HEADER = 256  # of a file, more than what safetensors writes
 ENDINGS = (".safetensors", ".item")  # features, and what is prepared beside them
+AT_ONCE = 2
+"""Entries that are written at a time."""
 Precision = Literal["float16", "bfloat16", "float32"]
 
 
@@ -67,9 +71,17 @@ class FeatureCache:
         self.dtype, self.precision = getattr(torch, storage), getattr(torch, precision)
         writable("cache_dir", self.folder)
 
-    def key(self, pixels: Tensor, prefix: str) -> str:
-        """Return the name of an entry: a hash of the preprocessed pixels and of the prefix."""
+    def key(self, pixels: Tensor, prefix: str, grey: Sequence[float] | None = None) -> str:
+        """Return the name of an entry: a hash of the preprocessed pixels and of the prefix.
+
+        Args:
+            pixels: CxHxW.
+            prefix: see prefix_hash.
+            grey: what the channels of a grey picture are made by of the first, which then is all.
+        """
         about = f"{prefix}/{self.precision}/{self.dtype}/{tuple(pixels.shape)}"
+        if grey is not None:
+            about, pixels = f"{about}/{[float(number) for number in grey]}", pixels[0]
         digest = hashlib.sha256(about.encode())
         digest.update(pixels.contiguous().numpy().data)
         return digest.hexdigest()[:40]
@@ -164,7 +176,7 @@ class FeatureCache:
         if prepared is not None:
             keys = {n: key for n in share if (key := prepared.key(n))}
         room = self.limit // world - sum(self.use(self.path(key)) for key in keys.values() if key)
-        stored = self._evict(self.limit)
+        stored = self.evict(self.limit)
         size = 0  # of an entry, known after the first
         device = next(network.parameters()).device
         pictures: DataLoader = DataLoader(
@@ -172,27 +184,31 @@ class FeatureCache:
             batch_size,
             sampler=[n for n in share if n not in keys],
             num_workers=workers,
-            collate_fn=list,
+            collate_fn=_together,
             pin_memory=device.type == "cuda",
         )
-        with tqdm(total=len(share), desc="features", unit="picture", disable=rank > 0) as bar:
+        with (
+            tqdm(total=len(share), desc="features", unit="picture", disable=rank > 0) as bar,
+            _Writing(self) as writing,
+        ):
             bar.update(len(keys))
-            for batch in pictures:
-                missing = {key: pixels for _, key, pixels in batch if pixels is not None}
-                found = {key: self.path(key) for _, key, pixels in batch if pixels is None}
+            for batch, missing, pixels in pictures:
+                found = {key: self.path(key) for _, key in batch if key not in missing}
                 room -= sum(self.use(path) for path in found.values())
-                if missing and room > size:
-                    images = torch.stack(list(missing.values())).to(device, non_blocking=True)
-                    computed = self._compute(images, network)
+                if pixels is not None and room > size:
+                    computed = self._compute(pixels.to(device, non_blocking=True), network)
                     if not size:
                         size = computed[0].numel() * self.dtype.itemsize + HEADER
                         self._announce(len(dataset), size)
                     for key, features in list(zip(missing, computed, strict=True))[: room // size]:
-                        if stored + size > self.limit:
-                            stored = self._evict(self.limit - size)
-                        found[key] = self.write(key, features)
+                        if stored + size > self.limit:  # more than one goes: a look at all is long
+                            own = (self.limit // world - room) * world
+                            few = max(own, int(0.95 * self.limit))
+                            writing.wait()
+                            stored = self.evict(min(self.limit - size, few))
+                        found[key] = writing(key, features)
                         room, stored = room - size, stored + size
-                keys |= {n: key if key in found else None for n, key, _ in batch}
+                keys |= {n: key if key in found else None for n, key in batch}
                 bar.update(len(batch))
         idist.barrier()
         return [keys[n] for n in share]
@@ -208,16 +224,21 @@ class FeatureCache:
             *(count, size / 1e6, count * size / 1e9, self.folder, free / 1e9),
         )
 
-    def _evict(self, limit: int) -> int:
+    def evict(self, limit: int) -> int:
         """Remove what was used longest ago until the rest fits; return the size of the rest."""
-        paths = (p for ending in ENDINGS for p in self.folder.glob(f"*/*{ending}"))
-        entries = [(p, p.stat()) for p in paths]
-        total = sum(state.st_size for _, state in entries)
-        for path, state in sorted(entries, key=lambda entry: entry[1].st_mtime):
+        entries = []
+        for folder in filter(os.DirEntry.is_dir, os.scandir(self.folder)):
+            for entry in os.scandir(folder):
+                if entry.name.endswith(ENDINGS):
+                    with suppress(FileNotFoundError):  # another process needed the room
+                        state = entry.stat()
+                        entries.append((state.st_mtime, state.st_size, entry.path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries) if total > limit else ():
             if total <= limit:
                 break
-            path.unlink(missing_ok=True)
-            total -= state.st_size
+            Path(path).unlink(missing_ok=True)
+            total -= size
         return total
 
 
@@ -236,10 +257,60 @@ class _Keyed(Dataset):
     def __getitem__(self, n: int) -> tuple[int, str, Tensor | None]:
         item = self.dataset[n]
         pixels = torch.as_tensor(item["image"])
-        key = self.cache.key(pixels, self.prefix)
+        key = self.cache.key(pixels, self.prefix, item.get("grey"))
         if self.prepared is not None:
             self.prepared.write(n, item, key)
         return n, key, pixels if self.cache.read(key) is None else None
+
+
+def _together(
+    batch: list[tuple[int, str, Tensor | None]],
+) -> tuple[list[tuple[int, str]], list[str], Tensor | None]:
+    """Return places and keys of a batch, the keys that are missing, and their pixels Bx3xSxS.
+
+    In a worker the pixels are stacked where the other process sees them.
+    """
+    missing = {key: pixels for _, key, pixels in batch if pixels is not None}
+    (*pixels,) = missing.values()
+    stacked = pixels[0][None] if len(pixels) == 1 else default_collate(pixels) if pixels else None
+    return [(n, key) for n, key, _ in batch], [*missing], stacked
+
+
+class _Writing:
+    """Write entries in threads of their own, while others are computed."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+        self.pool = ThreadPoolExecutor(AT_ONCE)
+        self.written = deque[Future[Path]]()
+
+    def __enter__(self) -> "_Writing":
+        return self
+
+    def __call__(self, key: str, features: Tensor) -> Path:
+        """Begin to write an entry; return its file.
+
+        Raises:
+            InputError: an earlier one could not be written.
+        """
+        if len(self.written) >= 2 * AT_ONCE:
+            self.written.popleft().result()
+        self.written.append(self.pool.submit(self.cache.write, key, features))
+        return self.cache.path(key)
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            InputError: one could not be.
+        """
+        while self.written:
+            self.written.popleft().result()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.pool.shutdown()
+        if kind is None:
+            self.wait()
 
 
 def _checksum(tensor: Tensor) -> str:

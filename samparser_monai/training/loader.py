@@ -8,6 +8,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from monai.data import Dataset
 from monai.transforms import Compose
 from monai.transforms.compose import execute_compose
@@ -68,6 +69,7 @@ class FeatureLoader(DataLoader):
             items = [{**item, "view": n} for n in range(views) for item in items]
         prompted = _PromptedDataset(items, _NamedCase(dataset.transform))
         sampler = _ViewSampler(prompted, max(views, 1), shuffle)
+        options.setdefault("pin_memory", torch.cuda.is_available())  # so that copies overlap
         super().__init__(prompted, sampler=sampler, collate_fn=collate, **options)
 
 

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from samparser_monai.errors import Unfinished
 
@@ -25,30 +26,35 @@ class Finite:
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; attach it before validation and what saves."""
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._loss)
-        if not engine.amp:  # a scaler finds infinite gradients, and makes up for them
-            engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._gradients)
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._weights)
 
-    def _loss(self, engine: Engine) -> None:
-        self._check("the loss", [engine.state.output["loss"].detach()], engine)
-
-    def _gradients(self, engine: Engine) -> None:
-        found = [p.grad for p in self.network.parameters() if p.grad is not None]
-        self._check("a gradient", found, engine)
+    def _step(self, engine: Engine) -> None:
+        """Look at loss and gradients at once: a GPU is waited for once in a step."""
+        numbers = {"the loss": [engine.state.output["loss"].detach()]}
+        if not engine.amp:  # a scaler finds infinite gradients, and makes up for them
+            numbers["a gradient"] = [
+                p.grad for p in self.network.parameters() if p.grad is not None
+            ]
+        self._check(numbers, engine)
 
     def _weights(self, engine: Engine) -> None:
         found = [t for t in self.network.state_dict().values() if t.is_floating_point()]
-        self._check("a weight", found, engine)
+        self._check({"a weight": found}, engine)
 
-    def _check(self, what: str, numbers: list[Tensor], engine: Engine) -> None:
-        if numbers and not torch.stack([n.isfinite().all() for n in numbers]).all():
-            state = engine.state
-            raise Unfinished(
-                f"{what} is not finite at step {state.iteration} (epoch {state.epoch}, "
-                f"{names_of(state.batch)}): look at that case, or lower the rates; what was saved "
-                f"before stays in ckpt_dir={str(self.ckpt_dir)!r}"
-            )
+    def _check(self, numbers: Mapping[str, list[Tensor]], engine: Engine) -> None:
+        if _finite([one for some in numbers.values() for one in some]):
+            return
+        what, state = next(w for w, some in numbers.items() if not _finite(some)), engine.state
+        raise Unfinished(
+            f"{what} is not finite at step {state.iteration} (epoch {state.epoch}, "
+            f"{names_of(state.batch)}): look at that case, or lower the rates; what was saved "
+            f"before stays in ckpt_dir={str(self.ckpt_dir)!r}"
+        )
+
+
+def _finite(numbers: list[Tensor]) -> bool:
+    return bool(get_total_norm(numbers, torch.inf).isfinite())
 
 
 def names_of(batch: Mapping[str, Any]) -> str:

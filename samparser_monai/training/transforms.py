@@ -34,10 +34,15 @@ class IntoFramed(Transform):
         self.mean, self.std = mean, std
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Add ``size`` (H, W), the picture's own, to the item and move the rest."""
+        """Add ``size`` (H, W), the picture's own, to the item and move the rest.
+
+        ``grey`` is what the three channels of a grey picture are made by of one.
+        """
         image = convert_to_tensor(data["image"], track_meta=False)
         size = tuple(image.shape[-2:])
         item = {**data, "size": size}
+        if len(image) == 1:
+            item["grey"] = [*self.mean, *self.std]
         item["image"] = framed(image, self.image_size, self.mean, self.std)
         if "boxes" in data:
             item["boxes"] = data["boxes"] * frame_scale(size, self.image_size)[0]

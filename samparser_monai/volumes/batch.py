@@ -56,9 +56,9 @@ class CaseDataset(Dataset):
         rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
         own = [item for n, item in enumerate(data) if n % world == rank]
         if resume:
-            finished = [item for item in own if _done(Path(output_dir), item["case"])]
-            own = [item for item in own if item not in finished]
-            log.info("%d cases are finished, %d are to be done", len(finished), len(own))
+            count = len(own)
+            own = [item for item in own if not _done(Path(output_dir), item["case"])]
+            log.info("%d cases are finished, %d are to be done", count - len(own), len(own))
         for item in own:
             if "error" in item:
                 log.warning("%s: %s", item["case"], item["error"])
@@ -187,7 +187,7 @@ class CaseReport:
     def _finished(self, engine: Engine) -> None:
         paths = [_record(self.folder, case) for case in self.dataset.cases]
         records: list[Item] | None = None
-        while records != (now := [json.loads(p.read_text()) for p in paths if p.exists()]):
+        while records != (now := [_without_picture(p) for p in paths if p.exists()]):
             # again where another process has added to them: its tables may be those replaced
             write_tables(self.folder, records := now, len(paths))
         if failed := [record for record in records if "error" in record]:
@@ -201,7 +201,7 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
     """Write ``cases.csv``, a row to a case and organ, and ``index.html``, the worst case first.
 
     Args:
-        folder: of both files.
+        folder: of both files, and of the records with their pictures.
         records: of the cases that were tried.
         count: how many cases there are.
     """
@@ -239,7 +239,10 @@ def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:
         folder / "index.html",
         "Cases",
         summary,
-        sorted(records, key=quality),
+        (
+            json.loads(_record(folder, record["case"]).read_text())  # with its picture, in turn
+            for record in sorted(records, key=quality)
+        ),
         totals,
     )
 
@@ -276,6 +279,11 @@ def _inputs(item: Item) -> dict[str, str]:
 
 def _record(folder: Path, case: str) -> Path:
     return folder / "records" / f"{case}.json"
+
+
+def _without_picture(path: Path) -> Item:
+    """Return a record as it is kept in memory with thousands of others."""
+    return {key: value for key, value in json.loads(path.read_text()).items() if key != "picture"}
 
 
 def _done(folder: Path, case: str) -> bool:

@@ -1,7 +1,7 @@
 """One HTML page over many cases, that opens without a server."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def write_page(
     path: Path,
     title: str,
     summary: str,
-    cases: Sequence[Mapping[str, Any]],
+    cases: Iterable[Mapping[str, Any]],
     totals: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the page.
@@ -56,13 +56,15 @@ def write_page(
         path: of the page.
         title: its heading.
         summary: a sentence below it.
-        cases: in their order {case, and error, or rows, warnings and picture}, see draw_case.
+        cases: in their order {case, and error, or rows, warnings and picture}, see draw_case; one
+            after the other.
         totals: rows over all the cases.
     """
     page = jinja2.Environment(autoescape=True).from_string(TABLE + TEMPLATE)
-    text = page.render(title=title, summary=summary, cases=cases, totals=totals)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary:  # part by part: a thousand pictures are large
+        page.stream(title=title, summary=summary, cases=cases, totals=totals).dump(
+            str(temporary), encoding="utf-8"
+        )
 
 
 def draw_case(

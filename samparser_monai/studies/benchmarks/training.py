@@ -1,7 +1,6 @@
 """A training step of each method, with and without cached features."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +32,26 @@ METHODS = (
 OTHERS = ("lora", "adapter", "fact")
 
 
-def step_of(network: SamNetwork, cached: bool, boxes: int) -> Callable[[], None]:
-    """Return one training step of one image with some boxes."""
-    backbone = backbone_named(network.backbone)
-    side = backbone.image_size
-    image = torch.randn(1, 3, side, side, device=DEVICE)
-    prompts = [torch.tensor([[0.1, 0.1, 0.5, 0.6]]).repeat(boxes, 1) * side]
-    label = torch.rand(boxes, 1, backbone.mask_size, backbone.mask_size, device=DEVICE).round()
-    features = network.features(image) if cached else None
-    optimizer = torch.optim.Adam(methods.parameter_groups(network, 0.03, 1e-5), fused=True)
-    loss = BoxPromptLoss()
+class Step:
+    """One training step of one image with some boxes."""
 
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(network(image, prompts, features), label).backward()
-        optimizer.step()
+    def __init__(self, network: SamNetwork, cached: bool, boxes: int) -> None:
+        backbone = backbone_named(network.backbone)
+        side, small = backbone.image_size, backbone.mask_size
+        self.network = network
+        self.image = torch.randn(1, 3, side, side, device=DEVICE)
+        self.prompts = [torch.tensor([[0.1, 0.1, 0.5, 0.6]]).repeat(boxes, 1) * side]
+        self.label = torch.rand(boxes, 1, small, small, device=DEVICE).round()
+        self.features = network.features(self.image) if cached else None
+        groups = methods.parameter_groups(network, 0.03, 1e-5)
+        self.optimizer = torch.optim.Adam(groups, fused=True)
+        self.loss = BoxPromptLoss()
 
-    return step
+    def __call__(self) -> None:
+        """Take the step."""
+        self.optimizer.zero_grad()
+        self.loss(self.network(self.image, self.prompts, self.features), self.label).backward()
+        self.optimizer.step()
 
 
 def training(name: str) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def training(name: str) -> dict[str, Any]:
                 continue
             if DEVICE.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            time_ = seconds(step_of(network, cached, boxes), 9 if cached else 2)
+            time_ = seconds(Step(network, cached, boxes), 9 if cached else 2)
             row = {"method": method, "cached": cached, "boxes": boxes, "seconds_a_step": time_}
             if DEVICE.type == "cuda":
                 row["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9

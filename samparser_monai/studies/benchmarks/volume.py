@@ -18,7 +18,9 @@ from samparser_monai.training.transforms import IntoFramed
 from samparser_monai.volumes.inferer import VolumeInferer
 from samparser_monai.volumes.propagation import Propagation
 
-SLICES = 129
+SLICES = {"vit_b": 15}
+"""129 of the others; of vit_b each takes six seconds on two cores."""
+EVERY = 3
 ORGANS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
 PLACES = ((160, 200, 90), (330, 300, 45), (380, 180, 55), (260, 260, 35))  # x, y, radius
 
@@ -27,8 +29,9 @@ def volume(name: str) -> dict[str, Any]:
     """Time a volume of 129 slices with 4 organs, asked for by 3-D boxes, with propagation.
 
     The bare trunk has its pictures ready. The predictor takes every slice, and a box of each
-    organ on it.
+    organ on it. Both do the same on each slice: a third of them is timed, three times counted.
     """
+    slices = SLICES.get(name, 129)
     network: Any
     try:
         network = build(name)
@@ -36,7 +39,7 @@ def volume(name: str) -> dict[str, Any]:
         network = architecture(name)
     network, backbone = methods.coefficients(network), backbone_named(name)
     network.to(DEVICE)
-    pixels, prompts = _scene()
+    pixels, prompts = scene(slices)
     inferer = VolumeInferer(backbone, ORGANS, Propagation(), plane="axial")
     frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
     network.image_encoder.img_size = backbone.image_size  # what the predictor asks for
@@ -46,7 +49,7 @@ def volume(name: str) -> dict[str, Any]:
     with torch.no_grad():
         found: list[Any] = []
         took["ours"] = once(lambda: inferer(pixels, network, [prompts], found))
-        for k in tqdm(range(SLICES), desc="in turn"):
+        for k in tqdm(range(0, slices, EVERY), desc="in turn"):
             picture = frame({"image": pixels[0, :, :, :, k].expand(3, -1, -1)})["image"]
             rgb = pixels[0, 0, :, :, k].numpy().astype(np.uint8)[..., None].repeat(3, axis=-1)
 
@@ -57,10 +60,10 @@ def volume(name: str) -> dict[str, Any]:
                     predictor.predict(box=box, multimask_output=False)
 
             image = picture[None].to(DEVICE)
-            took["bare_trunk"] += once(partial(network.features, image))
-            took["predictor"] += once(by_predictor)
+            took["bare_trunk"] += EVERY * once(partial(network.features, image))
+            took["predictor"] += EVERY * once(by_predictor)
     return {
-        "slices": SLICES,
+        "slices": slices,
         "weights": network.base_sha256,
         "masks": sum(len(masks) for masks in found[0].masks.values()),
         "seconds": took,
@@ -71,16 +74,16 @@ def volume(name: str) -> dict[str, Any]:
     }
 
 
-def _scene() -> tuple[MetaTensor, list[dict[str, Any]]]:
+def scene(slices: int) -> tuple[MetaTensor, list[dict[str, Any]]]:
     """Return a volume of four bright ellipsoids, 1x1xXxYxZ, 0..255, and a 3-D box of each."""
-    x, y, z = np.ogrid[:512, :512, :SLICES]
-    values = np.random.default_rng(0).normal(90, 12, (512, 512, SLICES))
+    x, y, z = np.ogrid[:512, :512, :slices]
+    values = np.random.default_rng(0).normal(90, 12, (512, 512, slices))
     prompts = []
     for value, (organ, (row, column, r)) in enumerate(zip(ORGANS, PLACES, strict=True)):
-        depth = SLICES * (0.48 - 0.05 * value)
-        inside = ((x - row) / r) ** 2 + ((y - column) / r) ** 2 + ((z - SLICES // 2) / depth) ** 2
+        depth = slices * (0.48 - 0.05 * value)
+        inside = ((x - row) / r) ** 2 + ((y - column) / r) ** 2 + ((z - slices // 2) / depth) ** 2
         values[inside < 1] += 40 + 10 * value
-        low, high = SLICES // 2 - int(depth), SLICES // 2 + int(depth)
+        low, high = slices // 2 - int(depth), slices // 2 + int(depth)
         box = [row - r, column - r, low, row + r, column + r, high]
         prompts.append({"label": organ, "box": box})
     pixels = torch.from_numpy(values.clip(0, 255)).float()[None, None]
