@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -194,6 +194,8 @@ class FeatureCache:
                         room, stored = room - size, stored + size
                 keys |= {n: key if key in found else None for n, key, _ in batch}
                 bar.update(len(batch))
+        if size:  # other processes have written too
+            self._evict(self.limit)
         idist.barrier()
         return [keys[n] for n in share]
 
@@ -211,7 +213,10 @@ class FeatureCache:
     def _evict(self, limit: int) -> int:
         """Remove what was used longest ago until the rest fits; return the size of the rest."""
         paths = (p for ending in ENDINGS for p in self.folder.glob(f"*/*{ending}"))
-        entries = [(p, p.stat()) for p in paths]
+        entries = []
+        for path in paths:
+            with suppress(FileNotFoundError):  # another process needed the room
+                entries.append((path, path.stat()))
         total = sum(state.st_size for _, state in entries)
         for path, state in sorted(entries, key=lambda entry: entry[1].st_mtime):
             if total <= limit:
