@@ -34,7 +34,7 @@ def start(args: argparse.Namespace) -> None:
     if path.exists():
         raise InputError(f"{path} exists: a federation has begun from it; name another folder")
     about = {key: parser.get_parsed_content(key) for key in ("scenario", "labels", "window")}
-    network = parser.get_parsed_content("network_def")
+    network = parser.get_parsed_content("named_def")
     save_tuned(path, network, about, network.state_dict())
 
 
@@ -44,7 +44,7 @@ def job(args: argparse.Namespace) -> None:
 
 
 def allow(args: argparse.Namespace) -> None:
-    """Let a provisioned machine build our four classes: FOLDER is its startup kit."""
+    """Let a provisioned machine build our classes, and keep its log: FOLDER is its startup kit."""
     _allow(Path(args.folder) / "local")
 
 
@@ -55,6 +55,7 @@ def _allow(local: Path) -> None:
     resources = read_json(default) if default.exists() else {"format_version": 2}
     allowed = resources.setdefault("class_allow_list", list(DEFAULT_CLASS_ALLOW_LIST))
     allowed.append("samparser_monai.federated")
+    resources["allow_log_streaming"] = False  # a site's errors name its files
     writable("FOLDER", local)
     (local / "resources.json").write_text(json.dumps(resources, indent=4))
 
@@ -96,7 +97,7 @@ def _job(args: argparse.Namespace) -> "FedJob":  # noqa: F821
     from samparser_monai.federated.job import federated_job
 
     names = ("rounds", "local_epochs", "min_sites", "round_seconds", "wait_seconds", "most_step")
-    names += ("most_cases", "fedprox_mu", "privacy", "privacy_options")
+    names += ("most_cases", "fedprox_mu", "own_epochs", "privacy", "privacy_options")
     return federated_job(**{name: getattr(args, name) for name in names})
 
 
@@ -142,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--most-step", type=float, default=0.5)
             command.add_argument("--most-cases", type=int, default=1000)
             command.add_argument("--fedprox-mu", type=float, default=0.0)
+            command.add_argument("--own-epochs", type=int, default=0)
             command.add_argument("--privacy", choices=("percentile", "svt"))
             command.add_argument(
                 "--privacy-options", nargs="*", type=key_value, default=[], metavar="KEY=VALUE"

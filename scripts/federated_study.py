@@ -1,14 +1,24 @@
-"""Each site alone, federated, pooled: on the synthetic hospital that nobody trained on.
+"""Each site alone, federated, pooled: on sites that nobody trained on.
 
-    python scripts/federated_study.py FOLDER [--seeds 3] [--decoder frozen] [--set KEY=VALUE ...]
+    python scripts/federated_study.py FOLDER [--decoder frozen] [--hospitals FILE] [--set KEY=VALUE]
+    python scripts/federated_study.py FOLDER --epsilons 1000 100 10 --percentiles 50 90
 
-The rounds are those of a federation, made in one process: a site's round and the average are the
-same functions that NVIDIA FLARE calls. A seed is a line of results/federated/runs.jsonl.
+Without --hospitals they are synthetic (federated_sites.py). With it, a JSON file to a seed, {seed}
+in its name: {"sites": {NAME: [{image, label, case}]}, "unseen": {GROUP: [...]}}.
+
+The rounds are those of a federation, made in one process: a site's round, what is refused and the
+average are the same functions that NVIDIA FLARE calls. Alone and pooled are one training of as
+many epochs. A way to tune is a line of results/federated/runs.jsonl; what is there is not done
+again. With --epsilons and --percentiles what a site sends goes through FLARE's filters for privacy;
+half of an epsilon, which is that of a round, is for choosing the numbers and half for their noise.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,98 +27,190 @@ from federated import ROOT, key_value
 from federated_sites import SCANNERS, make_site
 
 from samparser_monai.federated.site import Site
-from samparser_monai.federated.updates import average
-from samparser_monai.harness import read_runs, write_run
+from samparser_monai.federated.updates import Update, average, refusal
+from samparser_monai.files import read_json
+from samparser_monai.harness.runs import read_runs, write_run
 
-SITES = [name for name in SCANNERS if name != "unseen"]
-MOST_CASES = 1000
+MOST_CASES, MOST_STEP = 1000, 0.5
 RESULTS = ROOT / "results" / "federated"
+SVT = {"fraction": 0.1, "gamma": 0.02}  # of the 512; of a number, per case
+Tensors = dict[str, np.ndarray]
+Protect = Callable[[Update], Update]
 
 
-def datalist(folder: Path, sites: list[str], cases: int) -> str:
-    """Write which volumes train, and that the unseen site judges; return the file."""
+def synthetic(folder: Path, cases: int) -> dict[str, Any]:
+    """Make the synthetic hospitals where they are not there; return which volumes are whose."""
+    items = {}
     for number, (name, scanner) in enumerate(SCANNERS.items()):
         if not (folder / name).exists():
             make_site(folder / name, scanner, cases, 100 * number)
-
-    def items(names: list[str]) -> list[dict[str, str]]:
-        return [
-            {"image": f"{name}/images/{path.name}", "label": f"{name}/labels/{path.name}"}
-            for name in names
+        items[name] = [
+            {"image": str(path), "label": str(path.parent.parent / "labels" / path.name)}
+            | {"case": f"{name}_{path.name.split('.')[0]}"}
             for path in sorted((folder / name / "images").iterdir())
         ]
-
-    path = folder / f"{'+'.join(sites)}.json"
-    path.write_text(json.dumps({"training": items(sites), "validation": items(["unseen"])}))
-    return str(path)
+    return {"unseen": {"another scanner": items.pop("unseen")}, "sites": items}
 
 
-def judged(site: Site, tensors: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return the DSC in percent of a tuned part on the unseen site: of each organ, and the mean."""
-    own = dict(site.network.named_parameters())
-    for name, tensor in tensors.items():
-        own[name].data.copy_(own[name].new_tensor(tensor))
-    site.parsed("validate#fill")
-    evaluator = site.parsed("validate#evaluator")
-    evaluator.run()
-    return {"mean": round(float(evaluator.state.metrics["dsc"]), 3)}
+class Study:
+    """What one seed's trainings have in common.
 
+    Args:
+        folder: for datalists.
+        hospitals: see above.
+        keys: of the bundle's configuration.
+        rounds: of the federation, of one epoch each.
+    """
 
-def study(folder: Path, seed: int, rounds: int, cases: int, keys: dict[str, Any]) -> dict[str, Any]:
-    """Return one seed's result."""
-    sites = {}
-    for names in [[name] for name in SITES] + [SITES]:
-        settings = {
-            "bundle_root": str(ROOT),
-            "dataset_dir": datalist(folder, names, cases),
-            "validate#handlers": [],
-            "seed": seed,
-            **keys,
+    def __init__(
+        self, folder: Path, hospitals: dict[str, Any], keys: dict[str, Any], rounds: int
+    ) -> None:
+        self.folder, self.hospitals, self.keys, self.rounds = folder, hospitals, keys, rounds
+        self.judge = self.site([*hospitals["sites"]], rounds, 1)
+        self.judge.parsed("validate#fill")
+        self.start = self.judge.tuned()
+
+    def site(self, names: list[str], rounds: int, local_epochs: int) -> Site:
+        """Return a site with the cases of these; the unseen judge."""
+        content = {
+            "training": [item for name in names for item in self.hospitals["sites"][name]],
+            "validation": [item for items in self.hospitals["unseen"].values() for item in items],
         }
-        sites["pooled" if len(names) > 1 else names[0]] = Site(names[0], settings, 1, rounds)
-    judge = sites["pooled"]
-    start = judge.tuned()
-    found = {"published": judged(judge, start)}
-    for name, site in sites.items():
-        now = start
-        for number in range(rounds):
-            steps = site.train(now, number).steps
-            now = {key: now[key] + steps[key] for key in now}
-        found[name if name == "pooled" else f"{name} alone"] = judged(judge, now)
-    now, seconds = start, []
-    for number in range(rounds):
-        begun = time.monotonic()
-        updates = [sites[name].train(now, number) for name in SITES]
-        seconds.append(time.monotonic() - begun)
-        mean = average(updates, now, MOST_CASES)
-        now = {key: now[key] + mean[key] for key in now}
-    found["federated"] = judged(judge, now)
-    return {
-        "seed": seed,
-        "rounds": rounds,
-        "cases": cases,
-        "backbone": judge.network.backbone,
-        "decoder": judge.parsed("decoder"),
-        "numbers": sum(tensor.size for tensor in now.values()),
-        "site_seconds": round(sum(seconds) / len(seconds) / len(SITES), 2),
-        "largest_step": round(max(float(np.abs(t).max()) for t in now.values()), 3),
-        "unseen": found,
+        path = self.folder / f"{self.keys['seed']}_{'+'.join(names)}.json"
+        path.write_text(json.dumps(content))
+        own = {"bundle_root": str(ROOT), "dataset_dir": str(path), "validate#handlers": []}
+        return Site("+".join(names), own | self.keys, local_epochs, rounds)
+
+    def judged(self, tensors: Tensors) -> dict[str, Any]:
+        """Return DSC (%) on the unseen: of each organ, their mean, and the mean in each group."""
+        own = dict(self.judge.network.named_parameters())
+        for name, tensor in tensors.items():
+            own[name].data.copy_(own[name].new_tensor(tensor))
+        evaluator = self.judge.parsed("validate#evaluator")
+        evaluator.run()
+        slices = self.judge.parsed("metric").slices()
+        found = {}
+        for group, items in self.hospitals["unseen"].items():
+            table = slices[slices["case"].isin([item["case"] for item in items])]
+            found[group] = round(float(table.groupby("organ")["dsc"].mean().mean()), 3)
+        summary = self.judge.parsed("metric").summary()
+        return {**{key: round(value, 3) for key, value in summary.items()}, "groups": found}
+
+    def published(self) -> dict[str, Any]:
+        """Return the result of SAM as it was published."""
+        return {"unseen": self.judged(self.start)}
+
+    def together(self, names: list[str]) -> dict[str, Any]:
+        """Return the result of one training on the cases of these sites."""
+        step = self.site(names, 1, self.rounds).train(self.start, 0).steps
+        return {"unseen": self.judged({n: self.start[n] + step[n] for n in self.start})}
+
+    def federated(self, protect: Protect | None = None) -> dict[str, Any]:
+        """Return the result of the rounds; with a filter too large a step is taken, but counted.
+
+        Args:
+            protect: a filter over what a site sends.
+        """
+        sites = [self.site([name], self.rounds, 1) for name in self.hospitals["sites"]]
+        now, seconds, largest, left_out = self.start, [], 0.0, 0
+        for number in range(self.rounds):
+            sound = []
+            for site in sites:
+                begun = time.monotonic()
+                update = site.train(now, number)
+                seconds.append(time.monotonic() - begun)
+                update = protect(update) if protect else update
+                largest = max([largest, *(float(np.abs(t).max()) for t in update.steps.values())])
+                refused = refusal(update, now, site.about, number, MOST_STEP)
+                left_out += bool(refused)
+                if protect or not refused:
+                    sound.append(update)
+            mean = average(sound, now, MOST_CASES)
+            now = {key: now[key] + mean[key] for key in now}
+        return {
+            "site_seconds": round(sum(seconds) / len(seconds), 2),
+            "largest_step": round(largest, 3),
+            "left_out": left_out,
+            "unseen": self.judged(now),
+        }
+
+
+def protections(epsilons: list[float], percentiles: list[float]) -> dict[str, Protect]:
+    """Return FLARE's filters over an update, by name."""
+    if not (epsilons or percentiles):
+        return {}
+    from nvflare.apis.dxo import DXO, DataKind, MetaKey
+    from nvflare.apis.fl_context import FLContext
+    from nvflare.apis.shareable import Shareable
+    from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
+    from nvflare.app_common.filters.svt_privacy import SVTPrivacy
+
+    def protect(own: Any, update: Update) -> Update:
+        sent = DXO(
+            DataKind.WEIGHT_DIFF, update.steps, {MetaKey.NUM_STEPS_CURRENT_ROUND: update.cases}
+        )
+        return replace(update, steps=own.process_dxo(sent, Shareable(), FLContext()).data)
+
+    found = {
+        f"svt epsilon={e:g}": SVTPrivacy(epsilon=e / 2, epsilon_release=e / 2, **SVT)
+        for e in epsilons
     }
+    found |= {f"percentile={p:g}": PercentilePrivacy(p, MOST_STEP) for p in percentiles}
+    return {name: partial(protect, own) for name, own in found.items()}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run what is not in the table yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--cases", type=int, default=3)
+    parser.add_argument("--hospitals", help="FILE_{seed}.json")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--cases", type=int, default=3, help="of a synthetic site")
     parser.add_argument("--decoder", default="frozen")
+    parser.add_argument("--ways", nargs="+", help="of those that the page names; all")
+    parser.add_argument("--epsilons", type=float, nargs="*", default=[])
+    parser.add_argument("--percentiles", type=float, nargs="*", default=[])
     parser.add_argument("--set", nargs="*", type=key_value, default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(args.seeds):
-        cell = f"{args.decoder}_seed={seed}"
-        if cell not in read_runs(RESULTS):
-            keys = {"decoder": args.decoder, **dict(args.set)}
-            run = study(args.folder.resolve(), seed, args.rounds, args.cases, keys)
+    for seed in args.seeds:
+        kind = "real" if args.hospitals else "synthetic"
+        hospitals = (
+            read_json(Path(args.hospitals.format(seed=seed)))
+            if args.hospitals
+            else synthetic(args.folder.resolve(), args.cases)
+        )
+        names = [*hospitals["sites"]]
+        ways = {"published": Study.published, "federated": Study.federated}
+        ways |= {"pooled": lambda study, n=names: study.together(n)}
+        for name, protect in protections(args.epsilons, args.percentiles).items():
+            ways[name] = partial(Study.federated, protect=protect)
+        ways |= {f"{name} alone": lambda study, n=name: study.together([n]) for name in names}
+        study = None
+        for way, work in ways.items():
+            cell = f"{kind}_{args.decoder}_seed={seed}_{way}"
+            if cell in read_runs(RESULTS) or (args.ways and way not in args.ways):
+                continue
+            if study is None:
+                keys = {"decoder": args.decoder, "seed": seed, **dict(args.set)}
+                study = Study(args.folder.resolve(), hospitals, keys, args.rounds)
+            np.random.seed(seed)  # FLARE's filters draw from it
+            begun = time.monotonic()
+            run = {
+                "hospitals": kind,
+                "decoder": args.decoder,
+                "seed": seed,
+                "way": way,
+                "rounds": args.rounds,
+                "backbone": study.judge.network.backbone,
+                "numbers": sum(tensor.size for tensor in study.start.values()),
+                **work(study),
+                "seconds": round(time.monotonic() - begun, 1),
+            }
             write_run(RESULTS, cell, run)
+            print(cell, run["unseen"], f"{run['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """Many cases: broken ones among good ones, killed runs, shares, what is left for people."""
 
 import json
+import os
 import re
 import time
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import AFFINES, ct, read_json, run, save_volume, started, workflow
+from conftest import AFFINES, ROOT, ct, read_json, run, save_volume, started, workflow
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from test_inference import Echo
@@ -333,6 +334,66 @@ def test_killed_run_leaves_whole_files_and_is_resumed(tmp_path: Path) -> None:
     for case, written in before.items():
         assert (tmp_path / "out" / f"{case}.nii.gz").stat().st_mtime_ns == written
     assert set(pd.read_csv(tmp_path / "out" / "cases.csv")["case"]) == set(cases)
+
+
+def infer_share(rank: int, options: dict) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    run("infer", "inference", run_id="inference", **options)
+
+
+def test_shares_of_which_one_was_killed_end_as_one_process(tmp_path: Path) -> None:
+    cases = [f"case_{n}" for n in range(8)]
+    for n, case in enumerate(cases):
+        save_volume(tmp_path / "in" / f"{case}.nii.gz", ct(n)[0])
+    write_prompts(tmp_path, *cases)
+    options = {
+        "bundle_root": str(tmp_path),
+        "dataset_dir": str(tmp_path / "in"),
+        "backbone": "tiny",
+        "prompts": str(tmp_path / "prompts.json"),
+        "tuned": "published",
+        "resume": True,
+    }
+    shared, one = ({**options, "output_dir": str(tmp_path / n)} for n in ("shared", "one"))
+    other, killed = (started(infer_share, rank, shared) for rank in range(2))
+    while not (tmp_path / "shared" / "records" / "case_1.json").exists():
+        assert killed.is_alive()
+        time.sleep(0.02)
+    killed.kill()
+    killed.join()
+    again = started(infer_share, 1, shared)
+    run("infer", "inference", run_id="inference", **one)
+    for process in (other, again):
+        process.join()
+        assert process.exitcode == 0
+    tables = [pd.read_csv(tmp_path / n / "cases.csv") for n in ("shared", "one")]
+    for table in tables:
+        del table["seconds"]
+    pd.testing.assert_frame_equal(*tables)
+    for case in cases:
+        volumes = [(tmp_path / n / f"{case}.nii.gz").read_bytes() for n in ("shared", "one")]
+        assert volumes[0] == volumes[1]
+
+
+@pytest.mark.parametrize(("array", "code"), [(None, 0), ("3-5", 0), ("1,3", 2)])
+def test_array_job_shares_the_cases(
+    array: str | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from local_sbatch import submit
+
+    command = tmp_path / "samparser"
+    command.write_text('#!/bin/bash\necho "$RANK of $WORLD_SIZE: $*"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    assert submit(ROOT / "bundle" / "slurm" / "segment.sbatch", ["DIR", "-o", "OUT"], array) == code
+    said = "".join(path.read_text() for path in sorted(tmp_path.glob("slurm-*.out")))
+    if code:
+        assert "must be one range" in said
+    else:
+        ranks = range(4 if array is None else 3)
+        told = [f"{n} of {len(ranks)}: segment DIR -o OUT --resume True" for n in ranks]
+        assert said.splitlines() == told
 
 
 @pytest.mark.parametrize(("depth", "spacing"), [(1, 3.0), (7, 4.0)])

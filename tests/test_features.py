@@ -219,6 +219,28 @@ def test_killed_filling_leaves_whole_entries_beside_another(tmp_path: Path) -> N
     assert all(FeatureCache(tmp_path).read(path.stem) is not None for path in entries)
 
 
+def fill_with_others(folder: Path, limit: int, number: int) -> None:
+    network = coefficients(build("tiny"))
+    for turn in range(3):
+        generator = torch.Generator().manual_seed(10 * turn + number // 2)  # two have the same
+        images = [{"image": torch.randn(3, 128, 128, generator=generator)} for _ in range(6)]
+        FeatureCache(folder, limit=limit).fill(Dataset(images), network)
+
+
+def test_four_processes_share_a_folder_that_is_too_small(
+    network: SamNetwork, pictures: Dataset, tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path)
+    limit = 8 * cache.path(cache.fill(pictures, network)[0]).stat().st_size
+    running = [started(fill_with_others, tmp_path, limit, n) for n in range(4)]
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0] * 4
+    entries = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert entries and sum(path.stat().st_size for path in entries) <= limit
+    assert all(cache.read(path.stem) is not None for path in entries)
+
+
 @pytest.mark.parametrize("place", [0, 0.5, -1])
 def test_damaged_entry_is_computed_again(
     place: float, network: SamNetwork, pictures: Dataset, tmp_path: Path

@@ -13,7 +13,16 @@ from conftest import ROOT, SMALL, make_dataset
 from samparser_monai.errors import InputError
 from samparser_monai.federated.folder import FOLDER, federation_folder, site_settings
 from samparser_monai.federated.site import Site
-from samparser_monai.federated.updates import AGREED, Update, average, disagreement, refusal
+from samparser_monai.federated.updates import (
+    AGREED,
+    NAMED,
+    Update,
+    agreed,
+    average,
+    disagreement,
+    refusal,
+)
+from samparser_monai.tuned.part import read_tuned
 
 TENSORS = {"neck.0": np.zeros(4, np.float32), "neck.2": np.zeros(3, np.float32)}
 ABOUT: dict[str, Any] = dict.fromkeys(AGREED, "same") | {"window": [-160.0, 240.0]}
@@ -85,6 +94,40 @@ def test_average_is_weighted_by_cases() -> None:
     np.testing.assert_allclose(average(boast, TENSORS, most_cases=30)["neck.0"], 0.75, rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_name_is_averaged_over_the_sites_that_labelled_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    tensors = {**TENSORS, NAMED: np.zeros((4, 2, 3), np.float32)}
+    counts = random.integers(0, 5, (3, 4))
+    counts[:, 3] = 0  # nobody has seen the last organ
+    updates = [
+        update(
+            cases=5,
+            named=tuple(map(int, row)),
+            steps={n: random.normal(0, 0.1, t.shape) for n, t in tensors.items()},
+        )
+        for row in counts
+    ]
+    for found in updates:
+        assert refusal(found, tensors, ABOUT, 3, 0.5) is None
+    mean = average(updates, tensors, most_cases=3)
+    for organ, column in enumerate(np.minimum(counts, 3).T):
+        rows = [found.steps[NAMED][organ] for found in updates]
+        expected = np.average(rows, axis=0, weights=column) if column.any() else np.zeros((2, 3))
+        np.testing.assert_allclose(mean[NAMED][organ], expected, rtol=1e-5, atol=1e-7)
+    others = np.mean([found.steps["neck.0"] for found in updates], axis=0)
+    np.testing.assert_allclose(mean["neck.0"], others, rtol=1e-5)
+    updates[0].steps[NAMED][counts[0] == 0] = 1e6  # of organs that it has not labelled
+    np.testing.assert_array_equal(average(updates, tensors, 3)[NAMED], mean[NAMED])
+
+
+@pytest.mark.parametrize("named", [(), (1,), (1, 6), (1, -1), (1, True), (1, 1.0), "11", None])
+def test_counts_of_names_are_checked(named: Any) -> None:
+    tensors = {NAMED: np.zeros((2, 2, 3), np.float32)}
+    found = update(steps=tensors, named=named)
+    assert "no count of its 5 cases to 2 names" in (refusal(found, tensors, ABOUT, 3, 0.5) or "")
+
+
 def test_average_of_nobody_changes_nothing() -> None:
     for tensor in average([], TENSORS, 1000).values():
         np.testing.assert_array_equal(tensor, 0)
@@ -117,6 +160,31 @@ def test_a_round_does_not_depend_on_the_past(settings: dict) -> None:
     restarted = Site("a", settings, local_epochs=1, rounds=2).train(first.steps, 1)
     for name, steps in second.steps.items():
         np.testing.assert_array_equal(restarted.steps[name], steps)
+
+
+def test_names_begin_at_a_site_s_boxes_and_are_counted(settings: dict) -> None:
+    site = Site("a", {**settings, "names": True}, 1, 2)
+    start = site.tuned()
+    assert start[NAMED].shape[:2] == (4, 2) and site.about["names"][0] == "liver"
+    found = site.train(start, 0)
+    assert refusal(found, start, site.about, 0, most_step=0.5) is None
+    assert len(found.named) == 4 and found.cases == 2 and max(found.named) == 2
+    for organ, count in enumerate(found.named):  # what nobody has labelled stays where it was
+        assert np.any(found.steps[NAMED][organ] != 0) == (count > 0)
+    assert np.abs(found.steps[NAMED]).max() > 0.5  # from the whole frame to the organ
+    steps = site.train({n: start[n] + found.steps[n] for n in start}, 1).steps[NAMED]
+    assert 0 < np.abs(steps).max() < 0.5
+
+
+def test_a_site_trains_on_for_itself(settings: dict, tmp_path: Path) -> None:
+    site = Site("a", settings, 1, 1)
+    begun = {name: tensor + 0.1 for name, tensor in zeros_of(site).items()}
+    site.tune_on(tmp_path / "a.safetensors", begun)
+    tensors, about = read_tuned(tmp_path / "a.safetensors")
+    assert set(tensors) == set(begun) and agreed(about) == site.about
+    steps = site.train(begun, 0).steps
+    for name, tensor in tensors.items():
+        np.testing.assert_allclose(tensor, begun[name] + steps[name], rtol=1e-6)
 
 
 def test_the_proximal_term_holds_a_site_near(settings: dict) -> None:

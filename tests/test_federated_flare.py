@@ -146,9 +146,13 @@ def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
     small = [f"{key}={SMALL[key]}" for key in ("backbone", "min_area", "min_volume")]
     words = ["demo", str(tmp_path), "--cases", "2", "--set", *small, f"cache_dir={tmp_path}/cache"]
     assert federated.main([*words, "--rounds", "1"]) == 0
-    assert federated.main(["simulate", str(tmp_path), "--rounds", "2"]) == 0
+    again = ["simulate", str(tmp_path), "--rounds", "2", "--own-epochs", "1"]
+    assert federated.main(again) == 0
     rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rows] == [0, 1]
     assert all(len(row["sites"]) == 3 and not row["left_out"] for row in rows)
     tensors, about = read_tuned(tmp_path / "tuned.safetensors")
     assert about[ROUNDS_DONE] == 2 and max(t.abs().max() for t in tensors.values()) > 0
+    own = read_tuned(tmp_path / "site-1.safetensors")[0]  # trained on after the rounds
+    assert any((own[name] != tensor).any() for name, tensor in tensors.items())
+    assert all((tmp_path / f"site-{n}.safetensors").exists() for n in (2, 3))

@@ -342,9 +342,10 @@ def test_two_kidneys_are_the_largest_of_each_side(codes: str, plane: str) -> Non
     session = session_of(volume, finder(), plane)
     asked = [{"label": "kidney"}]
     found = {
-        stage: session.segment(asked, None, Naming(stage, least_area=1, smooth=0)).labels()[0].numpy() == 2
+        stage: session.segment(asked, None, Naming(stage, least_area=1, smooth=0)).labels()[0] == 2
         for stage in ("name", "components", "refined")
     }
+    found = {stage: mask.numpy() for stage, mask in found.items()}
     assert (found["name"] & ~truth).any()
     own = found["name"] & truth  # the finder has a blurred look at them
     assert np.array_equal(found["components"], own)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from nvflare.apis.client import Client
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -24,12 +25,13 @@ from nvflare.app_common.abstract.model import (
     make_model_learnable,
 )
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
+from nvflare.app_common.abstract.response_processor import ResponseProcessor
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
 from nvflare.fuel.utils import fobs
 
-from samparser_monai.errors import root_cause
+from samparser_monai.errors import InputError, root_cause
 from samparser_monai.federated.folder import federation_folder, site_settings
 from samparser_monai.federated.site import Site
 from samparser_monai.federated.updates import (
@@ -43,6 +45,8 @@ from samparser_monai.federated.updates import (
 from samparser_monai.tuned.part import read_tuned, write_tuned
 
 ABOUT = "about"  # in the meta data of what is sent: what the numbers belong to
+NAMED = "named"  # there too, with names: of a site's cases, in how many each organ was labelled
+OWN = "tune_on"  # the task after the rounds: a tuned part of the site's own
 ROUNDS_DONE = "rounds_done"  # in the metadata of the server's tuned part
 
 
@@ -52,11 +56,12 @@ class TunedExecutor(Executor):
     Args:
         local_epochs: in a round.
         fedprox_mu: weight of FedProx's term; 0 is FedAvg.
+        own_epochs: of the training on, after the rounds.
     """
 
-    def __init__(self, local_epochs: int = 1, fedprox_mu: float = 0.0) -> None:
+    def __init__(self, local_epochs: int = 1, fedprox_mu: float = 0.0, own_epochs: int = 0) -> None:
         super().__init__()
-        self.local_epochs, self.fedprox_mu = local_epochs, fedprox_mu
+        self.local_epochs, self.fedprox_mu, self.own_epochs = local_epochs, fedprox_mu, own_epochs
         self.site: Site | None = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -70,6 +75,8 @@ class TunedExecutor(Executor):
         """Answer one task; why one failed is told in this site's log and does not travel."""
         try:
             begun = from_shareable(shareable)
+            if task_name == OWN:
+                return self._tune_on(fl_ctx.get_identity_name(), begun)
             rounds = shareable.get_header(AppConstants.NUM_ROUNDS)
             round = shareable.get_header(AppConstants.CURRENT_ROUND)
             site = self.site = self.site or self._site(fl_ctx.get_identity_name(), rounds)
@@ -85,7 +92,15 @@ class TunedExecutor(Executor):
         if abort_signal.triggered:
             return make_reply(ReturnCode.TASK_ABORTED)
         meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.cases, ABOUT: update.about}
+        meta |= {NAMED: list(update.named)} if update.named else {}
         return DXO(DataKind.WEIGHT_DIFF, dict(update.steps), meta).to_shareable()
+
+    def _tune_on(self, name: str, begun: DXO) -> Shareable:
+        site = Site(name, site_settings(name), self.own_epochs, 1)
+        if told := disagreement(site.about, begun.meta[ABOUT]):
+            raise InputError(told)
+        site.tune_on(federation_folder() / f"{name}.safetensors", begun.data)
+        return make_reply(ReturnCode.OK)
 
     def _site(self, name: str, rounds: int) -> Site:
         mu = self.fedprox_mu
@@ -131,6 +146,7 @@ class TunedAggregator(Aggregator):
             sent.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND),
             sent.data if sent.data_kind == DataKind.WEIGHT_DIFF else None,
             sent.get_meta_prop(ABOUT),
+            sent.get_meta_prop(NAMED, ()),
         )
         reason = refusal(
             update,
@@ -192,3 +208,25 @@ class TunedRounds(ScatterAndGather):
         """Go on behind the last round that was written."""
         super().start_controller(fl_ctx)
         self._current_round = self.persistor.about.get(ROUNDS_DONE, 0)
+
+
+class OwnParts(ResponseProcessor):
+    """After the rounds: every site trains on from what they gave, for itself; none answers more."""
+
+    def create_task_data(self, task_name: str, fl_ctx: FLContext) -> Shareable:
+        """Return where the federation stands."""
+        model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
+        about = {ABOUT: model[ModelLearnableKey.META][ABOUT]}
+        return DXO(DataKind.WEIGHTS, dict(model[ModelLearnableKey.WEIGHTS]), about).to_shareable()
+
+    def process_client_response(
+        self, client: Client, task_name: str, response: Shareable, fl_ctx: FLContext
+    ) -> bool:
+        """Note a site that has not managed to; the others go on."""
+        if response.get_return_code() != ReturnCode.OK:
+            self.log_warning(fl_ctx, f"site {client.name} has no part of its own: see its log")
+        return True
+
+    def final_process(self, fl_ctx: FLContext) -> bool:
+        """Nothing is left to do."""
+        return True

@@ -6,11 +6,14 @@ from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import (
     FullModelShareableGenerator,
 )
+from nvflare.app_common.workflows.broadcast_and_process import BroadcastAndProcess
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
 from samparser_monai.errors import at_least, unknown
 from samparser_monai.federated.flare import (
+    OWN,
+    OwnParts,
     TunedAggregator,
     TunedExecutor,
     TunedPersistor,
@@ -29,6 +32,7 @@ def federated_job(
     most_step: float = 0.5,
     most_cases: int = 1000,
     fedprox_mu: float = 0.0,
+    own_epochs: int = 0,
     privacy: str | None = None,
     privacy_options: dict[str, float] | None = None,
 ) -> FedJob:
@@ -43,6 +47,7 @@ def federated_job(
         most_step: the largest number that an update may hold.
         most_cases: what a site may weigh at most.
         fedprox_mu: weight of FedProx's term; 0 is FedAvg.
+        own_epochs: for which each site trains on after the rounds, for itself; 0: it does not.
         privacy: FLARE's filter over what a site sends: percentile or svt.
         privacy_options: of that filter, by FLARE's own names.
 
@@ -50,6 +55,7 @@ def federated_job(
         InputError: a number out of range, or an unknown filter.
     """
     at_least(1, rounds=rounds, local_epochs=local_epochs, min_sites=min_sites)
+    at_least(0, own_epochs=own_epochs)
     at_least(0.0, fedprox_mu=fedprox_mu)
     if privacy and privacy not in PRIVACY:
         raise unknown("privacy", privacy, PRIVACY)
@@ -69,7 +75,10 @@ def federated_job(
     job.to_server(TunedAggregator(most_step, most_cases), id="aggregator")
     job.to_server(TunedPersistor(), id="persistor")
     job.to_server(FullModelShareableGenerator(), id="shareable_generator")
-    job.to(TunedExecutor(local_epochs, fedprox_mu), ALL_SITES, tasks=["train"])
+    if own_epochs:
+        job.to_server(BroadcastAndProcess(OwnParts(), OWN, min_sites, wait_seconds, round_seconds))
+    executor = TunedExecutor(local_epochs, fedprox_mu, own_epochs)
+    job.to(executor, ALL_SITES, tasks=["train", OWN])
     for target in (SERVER_SITE_NAME, ALL_SITES):
         job.to({"np_download_chunk_size": 0}, target)  # 2 KB go in the message, not behind it
     if privacy:

@@ -14,7 +14,7 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from torch import nn
 
 from samparser_monai.errors import unknown
-from samparser_monai.federated.updates import Tensors, Update, agreed
+from samparser_monai.federated.updates import NAMED, Tensors, Update, agreed
 from samparser_monai.tuned.part import read_tuned, save_tuned, tuned_names
 
 CONFIG_FILES = ["configs/train.json", "configs/federated.json"]
@@ -104,18 +104,41 @@ class Site:
         schedule = self.parsed("schedule")
         schedule.last_epoch = state.iteration - 1
         schedule.step()
-        begun = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
+        begun = self._begun(tensors)
         if self.proximal:
             self.trainer.loss_function = self._near(begun)
         self.algo.train(ExchangeObject(weights=begun))
-        changed = self.algo.get_weights().weights
-        return Update(
-            self.name,
-            round,
-            len(self.parsed("items")["train"]),
-            {name: changed[name].numpy() for name in tuned_names(self.network)},
-            self.about,
-        )
+        now = self.tuned()
+        cases, named = self._counts()
+        steps = {name: now[name] - tensors[name] for name in now}
+        return Update(self.name, round, cases, steps, self.about, named)
+
+    def tune_on(self, path: Path, tensors: Tensors) -> None:
+        """Train from a federation's tuned part on the site's own cases, and keep what it gives.
+
+        Args:
+            path: of the tuned part that is written.
+            tensors: that the site begins with.
+        """
+        self.train(tensors, 0)
+        about = {key: self.parsed(key) for key in ("scenario", "labels", "window")}
+        save_tuned(path, self.network, about, self.network.state_dict())
+
+    def _begun(self, tensors: Tensors) -> dict[str, torch.Tensor]:
+        """Return what training begins with: names that nobody has trained, at the boxes here."""
+        own = dict(self.network.named_parameters())
+        for name, tensor in tensors.items():
+            own[name].data.copy_(torch.from_numpy(np.array(tensor)))
+        if NAMED in tensors:
+            self.parsed("train#names")
+        return {name: torch.from_numpy(tensor) for name, tensor in self.tuned().items()}
+
+    def _counts(self) -> tuple[int, tuple[int, ...]]:
+        """Return how many cases there are, and how many to each name."""
+        named = {item["case"]: item["named"] for item in self.parsed("train#dataset").data}
+        organs = [] if self.network.named_prompts is None else self.network.named_prompts.organs
+        counts = (sum(organ in known for known in named.values()) for organ in organs)
+        return len(self.parsed("items")["train"]), tuple(counts)
 
     def _near(self, begun: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
         own = dict(self.network.named_parameters())

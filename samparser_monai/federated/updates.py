@@ -21,8 +21,13 @@ AGREED = (
     "scenario",
     "labels",
     "window",
+    "names",
 )
 """Of a tuned part's metadata, what must be equal on all sites: numbers of others do not fit."""
+NAMED = "named_prompts.tokens"
+"""The tensor of the learned prompts: a row to an organ, which not every site has labelled."""
+MOST_NAME_STEP = 2.0
+"""How far a prompt may move beside ``most_step``: sines and cosines of a place, -1 to 1."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Update:
         steps: what is to be added to each tensor of the tuned part.
         about: the fingerprint of the site's own metadata; where it is another than the
             federation's, the metadata.
+        named: of the cases, in how many each organ of the names was labelled; empty without names.
     """
 
     site: str
@@ -43,6 +49,7 @@ class Update:
     cases: Any
     steps: Any
     about: Any
+    named: Any = ()
 
 
 def agreed(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +102,12 @@ def refusal(
         return reason
     if update.round != round:
         return f"it is of round {update.round}, this is round {round}"
-    if isinstance(update.cases, bool) or not isinstance(update.cases, int) or update.cases < 1:
+    if not _is_count(update.cases) or update.cases < 1:
         return f"it was learned from {update.cases!r} cases, which is no count"
+    organs = len(tensors.get(NAMED, ()))
+    counts = update.named if isinstance(update.named, list | tuple) else [None]
+    if len(counts) != organs or not all(_is_count(n) and n <= update.cases for n in counts):
+        return f"named={update.named!r} is no count of its {update.cases} cases to {organs} names"
     if not isinstance(update.steps, Mapping) or set(update.steps) != set(tensors):
         return f"it has other tensors than the {len(tensors)} of the tuned part"
     for name, wanted_tensor in tensors.items():
@@ -107,24 +118,34 @@ def refusal(
             return f"{name} is of shape {step.shape}, not {wanted_tensor.shape}"
         if not np.isfinite(step).all():
             return f"{name} holds numbers that are not finite"
-        if (largest := float(np.abs(step).max(initial=0))) > most_step:
-            return f"{name} has a step of {largest:.3g}, above most_step={most_step:g}"
+        most = most_step + MOST_NAME_STEP * (name == NAMED)
+        if (largest := float(np.abs(step).max(initial=0))) > most:
+            return f"{name} has a step of {largest:.3g}, above most_step={most:g}"
     return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def average(updates: Sequence[Update], tensors: Tensors, most_cases: int) -> dict[str, np.ndarray]:
     """Return the mean of sound updates, weighted by cases; zeros where there are none.
 
-    A relative step is averaged as a step: p = p0 (1 + s), and s is what is sent.
+    A relative step is averaged as a step: p = p0 (1 + s), and s is what is sent. A learned prompt
+    is averaged over the sites that have labelled its organ, by their cases with it.
 
     Args:
         updates: see refusal.
         tensors: of the tuned part, for names, shapes and types.
         most_cases: what a site may weigh at most, whatever it says.
     """
-    weights = [min(update.cases, most_cases) for update in updates]
-    total = {name: np.zeros(tensor.shape) for name, tensor in tensors.items()}
-    for update, weight in zip(updates, weights, strict=True):
-        for name in total:
-            total[name] += weight / sum(weights) * update.steps[name].astype(np.float64)
-    return {name: mean.astype(tensors[name].dtype) for name, mean in total.items()}
+    mean = {}
+    for name, tensor in tensors.items():
+        rows = tensor.shape[:1] if name == NAMED else ()
+        counts = np.array([u.named if rows else u.cases for u in updates], float)
+        weights = np.minimum(counts, most_cases).reshape(len(updates), *rows)
+        weights /= np.maximum(weights.sum(0), 1)
+        steps = [update.steps[name].astype(np.float64) for update in updates]
+        total = sum((step.T * w).T for step, w in zip(steps, weights, strict=True))
+        mean[name] = np.broadcast_to(total, tensor.shape).astype(tensor.dtype)
+    return mean

@@ -210,6 +210,8 @@ class FeatureCache:
                         room, stored = room - size, stored + size
                 keys |= {n: key if key in found else None for n, key in batch}
                 bar.update(len(batch))
+        if size:  # other processes have written too
+            self._evict(self.limit)
         idist.barrier()
         return [keys[n] for n in share]
 
