@@ -211,7 +211,7 @@ class FeatureCache:
                 keys |= {n: key if key in found else None for n, key in batch}
                 bar.update(len(batch))
         if size:  # other processes have written too
-            self._evict(self.limit)
+            self.evict(self.limit)
         idist.barrier()
         return [keys[n] for n in share]
 
