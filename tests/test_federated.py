@@ -24,6 +24,7 @@ from samparser_monai.federated.updates import (
 )
 from samparser_monai.tuned.part import read_tuned
 
+TOKENS, PLACES = NAMED
 TENSORS = {"neck.0": np.zeros(4, np.float32), "neck.2": np.zeros(3, np.float32)}
 ABOUT: dict[str, Any] = dict.fromkeys(AGREED, "same") | {"window": [-160.0, 240.0]}
 STEPS = {name: np.full_like(tensor, 0.1) for name, tensor in TENSORS.items()}
@@ -97,7 +98,7 @@ def test_average_is_weighted_by_cases() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_name_is_averaged_over_the_sites_that_labelled_it(seed: int) -> None:
     random = np.random.default_rng(seed)
-    tensors = {**TENSORS, NAMED: np.zeros((4, 2, 3), np.float32)}
+    tensors = {**TENSORS, TOKENS: np.zeros((4, 2, 3), np.float32)}
     counts = random.integers(0, 5, (3, 4))
     counts[:, 3] = 0  # nobody has seen the last organ
     updates = [
@@ -112,18 +113,18 @@ def test_a_name_is_averaged_over_the_sites_that_labelled_it(seed: int) -> None:
         assert refusal(found, tensors, ABOUT, 3, 0.5) is None
     mean = average(updates, tensors, most_cases=3)
     for organ, column in enumerate(np.minimum(counts, 3).T):
-        rows = [found.steps[NAMED][organ] for found in updates]
+        rows = [found.steps[TOKENS][organ] for found in updates]
         expected = np.average(rows, axis=0, weights=column) if column.any() else np.zeros((2, 3))
-        np.testing.assert_allclose(mean[NAMED][organ], expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(mean[TOKENS][organ], expected, rtol=1e-5, atol=1e-7)
     others = np.mean([found.steps["neck.0"] for found in updates], axis=0)
     np.testing.assert_allclose(mean["neck.0"], others, rtol=1e-5)
-    updates[0].steps[NAMED][counts[0] == 0] = 1e6  # of organs that it has not labelled
-    np.testing.assert_array_equal(average(updates, tensors, 3)[NAMED], mean[NAMED])
+    updates[0].steps[TOKENS][counts[0] == 0] = 1e6  # of organs that it has not labelled
+    np.testing.assert_array_equal(average(updates, tensors, 3)[TOKENS], mean[TOKENS])
 
 
 @pytest.mark.parametrize("named", [(), (1,), (1, 6), (1, -1), (1, True), (1, 1.0), "11", None])
 def test_counts_of_names_are_checked(named: Any) -> None:
-    tensors = {NAMED: np.zeros((2, 2, 3), np.float32)}
+    tensors = {TOKENS: np.zeros((2, 2, 3), np.float32)}
     found = update(steps=tensors, named=named)
     assert "no count of its 5 cases to 2 names" in (refusal(found, tensors, ABOUT, 3, 0.5) or "")
 
@@ -165,15 +166,16 @@ def test_a_round_does_not_depend_on_the_past(settings: dict) -> None:
 def test_names_begin_at_a_site_s_boxes_and_are_counted(settings: dict) -> None:
     site = Site("a", {**settings, "names": True}, 1, 2)
     start = site.tuned()
-    assert start[NAMED].shape[:2] == (4, 2) and site.about["names"][0] == "liver"
+    assert start[TOKENS].shape[:2] == (4, 2) and site.about["names"][0] == "liver"
     found = site.train(start, 0)
     assert refusal(found, start, site.about, 0, most_step=0.5) is None
     assert len(found.named) == 4 and found.cases == 2 and max(found.named) == 2
     for organ, count in enumerate(found.named):  # what nobody has labelled stays where it was
-        assert np.any(found.steps[NAMED][organ] != 0) == (count > 0)
-    assert np.abs(found.steps[NAMED]).max() > 0.5  # from the whole frame to the organ
-    steps = site.train({n: start[n] + found.steps[n] for n in start}, 1).steps[NAMED]
-    assert 0 < np.abs(steps).max() < 0.5
+        assert np.any(found.steps[TOKENS][organ] != 0) == (count > 0)
+        assert np.any(found.steps[PLACES][organ] != 0) == (count > 0)
+    steps = site.train({n: start[n] + found.steps[n] for n in start}, 1).steps
+    assert np.abs(steps[TOKENS]).max() > 0
+    assert not steps[PLACES].any()
 
 
 def test_a_site_trains_on_for_itself(settings: dict, tmp_path: Path) -> None:

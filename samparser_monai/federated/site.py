@@ -125,11 +125,11 @@ class Site:
         save_tuned(path, self.network, about, self.network.state_dict())
 
     def _begun(self, tensors: Tensors) -> dict[str, torch.Tensor]:
-        """Return what training begins with: names that nobody has trained, at the boxes here."""
-        own = dict(self.network.named_parameters())
+        """Return what training begins with: names that nobody has trained, at the places here."""
+        own = self.network.state_dict()
         for name, tensor in tensors.items():
-            own[name].data.copy_(torch.from_numpy(np.array(tensor)))
-        if NAMED in tensors:
+            own[name].copy_(torch.from_numpy(np.array(tensor)))
+        if NAMED[0] in tensors:
             self.parsed("train#names")
         return {name: torch.from_numpy(tensor) for name, tensor in self.tuned().items()}
 
@@ -142,7 +142,7 @@ class Site:
 
     def _near(self, begun: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
         own = dict(self.network.named_parameters())
-        names = tuned_names(self.network)
+        names = [name for name in tuned_names(self.network) if name in own]
         now = nn.ParameterList([own[name] for name in names])
         then = nn.ParameterList([begun[name].to(own[name].device) for name in names])
         then.requires_grad_(False)

@@ -24,10 +24,10 @@ AGREED = (
     "names",
 )
 """Of a tuned part's metadata, what must be equal on all sites: numbers of others do not fit."""
-NAMED = "named_prompts.tokens"
-"""The tensor of the learned prompts: a row to an organ, which not every site has labelled."""
-MOST_NAME_STEP = 2.0
-"""How far a prompt may move beside ``most_step``: sines and cosines of a place, -1 to 1."""
+NAMED = ("named_prompts.tokens", "named_prompts.places")
+"""The tensors of the learned prompts: a row to an organ, which not every site has labelled."""
+MOST_PLACE_STEP = 1.0
+"""How far an organ's place may move beside ``most_step``, in sides of the body's box."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def refusal(
         return f"it is of round {update.round}, this is round {round}"
     if not _is_count(update.cases) or update.cases < 1:
         return f"it was learned from {update.cases!r} cases, which is no count"
-    organs = len(tensors.get(NAMED, ()))
+    organs = len(tensors.get(NAMED[0], ()))
     counts = update.named if isinstance(update.named, list | tuple) else [None]
     if len(counts) != organs or not all(_is_count(n) and n <= update.cases for n in counts):
         return f"named={update.named!r} is no count of its {update.cases} cases to {organs} names"
@@ -118,7 +118,7 @@ def refusal(
             return f"{name} is of shape {step.shape}, not {wanted_tensor.shape}"
         if not np.isfinite(step).all():
             return f"{name} holds numbers that are not finite"
-        most = most_step + MOST_NAME_STEP * (name == NAMED)
+        most = most_step + MOST_PLACE_STEP * (name == NAMED[1])
         if (largest := float(np.abs(step).max(initial=0))) > most:
             return f"{name} has a step of {largest:.3g}, above most_step={most:g}"
     return None
@@ -141,7 +141,7 @@ def average(updates: Sequence[Update], tensors: Tensors, most_cases: int) -> dic
     """
     mean = {}
     for name, tensor in tensors.items():
-        rows = tensor.shape[:1] if name == NAMED else ()
+        rows = tensor.shape[:1] if name in NAMED else ()
         counts = np.array([u.named if rows else u.cases for u in updates], float)
         weights = np.minimum(counts, most_cases).reshape(len(updates), *rows)
         weights /= np.maximum(weights.sum(0), 1)
