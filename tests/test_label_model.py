@@ -163,7 +163,10 @@ def person(volumes: Any, tmp_path: Path) -> Any:
         asked = Asked(given, session, volumes.history, dimension)
         if "undo" in request:
             return [], asked.undone().numpy()[0]
-        prompts = asked.going_on(prompts_of(given, list(LABELS), asked.shape, dimension))
+        if "selected_label_name" in request:
+            prompts = asked.scribbled()
+        else:
+            prompts = asked.going_on(prompts_of(given, list(LABELS), asked.shape, dimension))
         found = session.segment(prompts, Propagation(evidence=0) if dimension == 3 else None)
         return prompts, asked.remembered(found.labels(), prompts).numpy()[0]
 
@@ -244,6 +247,58 @@ def test_a_segment_that_is_sent_is_where_a_click_goes_on_from(person: Any, tmp_p
     other = save_volume(tmp_path / "other.nii.gz", np.where(drawn, 3, ct(0)[1]).astype(np.uint8))
     with pytest.raises(InputError, match=r"does not show 'kidney': its values are \[1, 3\]"):
         person(None, label="kidney", foreground=[[30, 12, 3]], draft=str(other))
+
+
+def scribbled(folder: Path, draft: np.ndarray, **strokes: tuple) -> dict[str, Any]:
+    """Return a request as 3D Slicer sends strokes: the last of its segments, over the others."""
+    segments = {"Spleen": ct(0)[1] == 3, "Leber": draft}
+    values, names = np.zeros(draft.shape, np.uint8), list(segments)
+    for n, segment in enumerate(segments.values(), start=1):
+        values[segment] = n
+    for name, place in strokes.items():
+        names.append(name)
+        values[place] = len(names)
+    path = save_volume(folder / "strokes.nii.gz", values)
+    info = [{"name": name, "id": n} for n, name in enumerate(names, start=1)]
+    asked = {"roi": [], "label_info": info, "selected_label_name": "Leber", "draft": str(path)}
+    return {**asked, "label": None}
+
+
+def test_strokes_change_what_is_there_and_hold(person: Any, tmp_path: Path) -> None:
+    draft = ct(0)[1] == 1
+    adds, takes, agrees = np.s_[36:44, 12:15, 3], np.s_[10:20, 20:22, 2], np.s_[8:20, 18:24, 4]
+    more = {"background_scribbles": takes, "foreground_scribbles": adds}
+    (one,), found = person("ann", **scribbled(tmp_path, draft, **more))
+    before = one["mask"].numpy()[0] > 0
+    assert np.array_equal(before, draft)  # what the strokes hide is as beside them
+    kinds = np.array(one["point_labels"])
+    points = np.array(one["points"])
+    assert {tuple(p) for p in points[:, 2:]} == {(2,), (3,)}
+    assert [(kinds == kind).sum() for kind in (0, 1)] == [6, 6]
+    assert all(found[adds].ravel() == 1)
+    assert not found[takes].any()
+    assert np.array_equal(found[:, :, 5], np.where(draft, 1, 0)[:, :, 5])
+    _, same = person("ann", **scribbled(tmp_path, draft, foreground_scribbles=agrees))
+    assert np.array_equal(same == 1, draft)
+    prompts, _ = person("ann", foreground=[[40, 30, 1]])
+    assert np.array_equal(prompts[0]["mask"].numpy()[0] > 0, draft)  # a click goes on from it
+
+
+def test_strokes_begin_an_organ_and_are_checked(person: Any, tmp_path: Path) -> None:
+    nothing, stroke = np.zeros((48, 40, 6), bool), np.s_[8:20, 18:24, 3]
+    asked = scribbled(tmp_path, nothing, foreground_scribbles=stroke)
+    for roi, kinds in (([], {"points"}), (ROI, {"box", "points"})):
+        prompts, found = person(None, **{**asked, "roi": roi})
+        assert {kind for p in prompts for kind in ("box", "points") if kind in p} == kinds
+        assert (found[stroke] == 1).all()
+    for wrong, message in (
+        ({"draft": None}, "come as a label volume"),
+        ({"selected_label_name": "Segment_3"}, "selected_label_name"),
+        ({"label_info": []}, "no segment 'foreground_scribbles'"),
+        (scribbled(tmp_path, nothing, background_scribbles=stroke), "a foreground scribble"),
+    ):
+        with pytest.raises(InputError, match=message):
+            person(None, **{**asked, **wrong})
 
 
 def test_other_organs_can_be_locked(person: Any) -> None:

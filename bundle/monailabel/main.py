@@ -20,7 +20,7 @@ from lib.audit import told_of  # noqa: E402
 from lib.endpoints import SENT, replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
-from lib.infer import AUTO, Finder, Segmenter  # noqa: E402
+from lib.infer import AUTO, Finder, Scribbler, Segmenter  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.limits import check_picture, check_size, number  # noqa: E402
@@ -81,6 +81,7 @@ class SamParserApp(MONAILabelApp):
         return {
             AUTO: Finder(self.volumes, "All organs that the model knows by name, no prompt"),
             "samparser": Segmenter(self.volumes, 3, "The whole organ from a box or clicks"),
+            "samparser_scribbles": Scribbler(self.volumes, "What a brush adds and takes away"),
             "samparser_slice": Segmenter(self.volumes, 2, "One slice from a box or clicks"),
         }
 

@@ -30,6 +30,11 @@ MOST = 12
 """Slices above and below a click's that it may change."""
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
+REACH, SLACK = 4.0, 2.0
+"""How far a click changes what there is: in its distances to the outline, and in mm beside that.
+Who clicks in the middle of what is wrong says by that distance how large it is."""
+HEARD = 0.8
+"""Of the clicks on a slice that say otherwise, a brush's say: so many an answer must follow."""
 SLOPE = 2.0
 """How far a surface may move sideways from slice to slice, in slice distances."""
 LEAST = 0.1
@@ -70,9 +75,9 @@ def refined(
     draft.ask_boxes(propagate)
     for k, prompt in sorted(target.prompts.items()):
         if prompt.points is not None and k not in target.fixed:
-            changed = draft.correct(k, prompt.points)
+            changed, reach = draft.correct(k, prompt.points)
             for step in (-1, 1) if propagate is not None else ():
-                draft.follow(k, changed, step)
+                draft.follow(k, changed, reach, step)
     return dict(draft.masks())
 
 
@@ -84,7 +89,7 @@ def after_clicks(session: "VolumeSession", k: int, mask: Mask, points: Tensor) -
     draft = Draft(session, Target(mask.label, draft=nothing))
     full = mask.over(session.view.size, session.backbone.image_size)
     draft.changed[k] = (full > 0).cpu().numpy()
-    return dict(draft.masks())[k] if draft.correct(k, points).any() else mask
+    return dict(draft.masks())[k] if draft.correct(k, points)[0].any() else mask
 
 
 class Draft:
@@ -142,8 +147,10 @@ class Draft:
                 full = mask.over(self.session.view.size, self.side)
                 self.changed[k], self.ious[k] = (full > 0).cpu().numpy(), mask.iou
 
-    def correct(self, k: int, points: Tensor) -> np.ndarray:
-        """Let clicks (Px3) change slice ``k``; return what has changed, HxW: 1 added, -1 taken.
+    def correct(self, k: int, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Let clicks (Px3) change slice ``k``.
+
+        Return what has changed, HxW: 1 added, -1 taken; and how far a change may lie (mm), HxW.
 
         The network is asked by the box of what is there and of the clicks, and the clicks. Of an
         answer counts what is connected with a click that says otherwise than what is there; of
@@ -154,20 +161,37 @@ class Draft:
         columns, rows = places.T.numpy()
         kinds = points[:, 2].numpy() > 0
         wrong = before[rows, columns] != kinds
+        nothing = np.zeros(before.shape, np.int8)
         if not wrong.any():
-            return np.zeros(before.shape, np.int8)
+            return nothing, nothing
         box = self._box(before, points[points[:, 2] > 0, :2])
+        reach = self._reach(before, columns[wrong], rows[wrong])
         for now, iou in self._answers(k, SlicePrompt(box, points), before):
             change = np.zeros(before.shape, np.int8)
             for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
                 seeds = wrong & (kinds == kind)
-                numbered, _ = ndimage.label(other, NEIGHBOURS)
+                numbered, _ = ndimage.label(other & (reach > 0), NEIGHBOURS)
                 own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
                 change[np.isin(numbered, list(own))] = sign
-            if self._believed(change, before) and (change[rows[wrong], columns[wrong]] != 0).all():
+            heard = (change[rows[wrong], columns[wrong]] != 0).mean()
+            if self._believed(change, before) and heard >= HEARD:
                 self._change(k, change, iou)
-                return change
-        return np.zeros(before.shape, np.int8)
+                return change, reach
+        return nothing, nothing
+
+    def _reach(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return how far beyond each pixel clicks can mean (mm), HxW; 0 is too far from them."""
+        x, y, _ = self.session.view.spacing
+        found = np.zeros(before.shape)
+        for column, row in zip(columns, rows, strict=True):
+            there = before == before[row, column]
+            if there.all():  # no outline
+                return np.full(before.shape, np.inf)
+            depth = ndimage.distance_transform_edt(there, (y, x))[row, column]
+            places = np.indices(before.shape)
+            away = np.hypot((places[0] - row) * y, (places[1] - column) * x)
+            found = np.maximum(found, REACH * depth + SLACK - away)
+        return found
 
     @staticmethod
     def _believed(change: np.ndarray, before: np.ndarray) -> bool:
@@ -193,10 +217,10 @@ class Draft:
             full = mask.over(self.session.view.size, self.side)
             yield (full > 0).cpu().numpy(), mask.iou
 
-    def follow(self, k: int, change: np.ndarray, step: int) -> None:
+    def follow(self, k: int, change: np.ndarray, reach: np.ndarray, step: int) -> None:
         """Change the slices beyond ``k`` where the same is wrong there, until nothing is."""
         for _ in range(MOST):
-            k += step
+            k, reach = k + step, reach - self.session.view.spacing[2]
             own = self.target.prompts.get(k)
             outside = not 0 <= k < self.session.view.depth or k in self.target.fixed
             if outside or not change.any() or (own is not None and own.points is not None):
@@ -206,7 +230,8 @@ class Draft:
             if not wanted.any():
                 return
             now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
-            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=self._reach())
+            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=self._sideways())
+            near &= reach > 0
             new = np.zeros_like(change)
             for sign, there in ((1, now & ~before), (-1, before & ~now)):
                 if (change == sign).any():
@@ -241,7 +266,7 @@ class Draft:
         given = torch.from_numpy(np.ascontiguousarray(pixels))
         return (2 * coverage([given], self.side, self.mask_side)[0] - 1) * SURE
 
-    def _reach(self) -> int:
+    def _sideways(self) -> int:
         """Return how many pixels an organ's surface may move sideways from slice to slice."""
         x, y, step = self.session.view.spacing
         return max(1, round(SLOPE * step / max(x, y)))

@@ -149,6 +149,21 @@ class Segmenter(InferTask):
         return str(Writer()(data)[0])
 
 
+class Scribbler(Segmenter):
+    """Let strokes of a brush change what there is of an organ, in the whole volume."""
+
+    def __init__(self, volumes: OpenVolumes, description: str) -> None:
+        super().__init__(volumes, 3, description, InferType.SCRIBBLES)
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that viewers show."""
+        return {"tuned": self.volumes.model.versions.names(), "lock_others": False}
+
+    def prompts(self, asked: Asked) -> list[dict[str, Any]]:
+        """Return the strokes as clicks, beside what is there."""
+        return asked.scribbled()
+
+
 class Finder(Segmenter):
     """Find all organs by their names, where the tuned part has learned them: nothing is placed."""
 

@@ -39,7 +39,8 @@ def segments_of(info: Any) -> dict[int, str]:
     """Return value -> name of the segments that a viewer says it has saved.
 
     3D Slicer numbers segments as they stand in its list and says so beside the file, under
-    ``label_info``. Without that a file has the organs' own values.
+    ``label_info``, by ``idx``, or ``id`` with scribbles. Without that a file has the organs' own
+    values.
 
     Raises:
         InputError: it is of another shape, a value is not from 1 to 255, or is given twice.
@@ -54,7 +55,7 @@ def segments_of(info: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     for n, segment in enumerate(listed, start=1):
         name = segment.get("name") if isinstance(segment, Mapping) else None
-        value = segment.get("idx", n) if isinstance(segment, Mapping) else None
+        value = segment.get("idx", segment.get("id", n)) if isinstance(segment, Mapping) else None
         if not isinstance(name, str) or type(value) is not int:
             raise InputError(f"label_info has {segment!r:.80}: {SHAPE}")
         if not 1 <= value <= 255 or value in found:
@@ -84,11 +85,11 @@ def own_values(info: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[int, 
     known = organ_values(labels)
     if not (segments := segments_of(info)):
         return {value: own[0] for own in known.values() for value in own}
-    named = {value: _organ_of(name, known) for value, name in segments.items()}
+    named = {value: organ_of(name, known) for value, name in segments.items()}
     return {value: known[organ][0] for value, organ in named.items() if organ is not None}
 
 
-def _organ_of(name: str, known: Mapping[str, list[int]]) -> str | None:
+def organ_of(name: str, known: Mapping[str, Sequence[int]]) -> str | None:
     """Return the organ that a segment's name means, or the one whose value it is: "label 3", "3".
 
     Not so "Segment_3", which 3D Slicer calls the third segment, whatever that may be.
