@@ -514,7 +514,7 @@ def save_final(client: MONAILabelClient, folder: Path, n: int, scrambled: bool =
         values = np.choose(values, [0, 2, 1]).astype(np.uint8)
         info = {"label_info": [{"name": "kidney", "idx": 1}, {"name": "liver", "idx": 2}]}
     path = save_volume(folder / f"label_{n}.nii.gz", values)
-    client.save_label(f"case_{n}", str(path), "final", info)
+    client.save_label(f"case_{n}", str(path), "final", {"client_id": "ann", **(info or {})})
 
 
 def finished(client: MONAILabelClient) -> dict:
@@ -544,6 +544,13 @@ def test_training_is_versioned_and_the_better_one_answers(
     assert (row["name"], row["parent"], row["labels"]) == ("first", "start", 2)
     assert row["accepted"] == (row["dsc_after"] > row["dsc_before"])
     assert row["accepted"], "the untrained network of the tests is easily bettered"
+    assert {case: one["sides"] for case, one in row["learned_from"].items()}.keys() == {
+        "case_0",
+        "case_1",
+    }
+    assert row["learned_from"]["case_0"]["by"] == "ann"
+    assert row["organs"]["liver"].keys() == {"before", "after"}
+    assert "liver: DSC" in "".join(status["details"])
     told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
     assert told["tuned"] == "first"
     after = asked()
@@ -551,6 +558,16 @@ def test_training_is_versioned_and_the_better_one_answers(
     assert not np.array_equal(after, before)
     assert np.array_equal(asked(tuned=["latest", "x"]), after)
     assert client.info()["train_stats"]["samparser"]["dsc_after"] == row["dsc_after"]
+    switch = f"{server.url}/tuned/"
+    assert requests.post(switch + "start", timeout=30).json() == {"answers": "start"}
+    assert np.array_equal(asked(), before)
+    assert requests.post(switch + "nobody", timeout=30).status_code == 422
+    assert requests.post(switch + "first", timeout=30).ok
+    assert np.array_equal(asked(), after)
+    told = requests.get(switch, timeout=30).json()
+    assert told["answers"] == "first"
+    assert told["history"][0]["organs"] == row["organs"]
+    assert [one["name"] for one in told["history"]] == ["first", "start", "first"]
 
 
 @pytest.mark.parametrize(("after", "answers"), [(89.0, "start"), (90.0, "start"), (91.0, "new")])
@@ -566,21 +583,25 @@ def test_only_a_better_model_takes_over(
     class Known(train.Tuner):
         def _train(
             self, parent: str, split: dict, work: Path, epochs: int, names: bool
-        ) -> tuple[float, float]:
+        ) -> tuple[dict, dict]:
             (work / "models").mkdir()
             (work / "models" / "tuned.safetensors").write_bytes(b"")
-            return 90.0, after
+            return {"liver": 90.0, "mean": 90.0}, {"liver": after, "mean": after}
 
     path = save_volume(tmp_path / "label.nii.gz", ct(0)[1])
     items = [{"case": c, "patient": c, "image": "", "label": str(path), "info": {}} for c in "ab"]
     monkeypatch.setattr(train, "labelled", lambda datastore, pattern: items)
-    monkeypatch.setattr(train, "check_labels", lambda *given: {})
+    told = {"organs": {"liver": 7}, "left_out": {}}
+    monkeypatch.setattr(train, "check_labels", lambda *given: dict.fromkeys("ab", told))
     model = Model(bundle)
     row = Known(model, Runs(bundle))({"name": "new"}, None)
     assert row["accepted"] == (answers == "new")
     assert model.versions.resolve("latest") == answers
     assert ("new" in model.versions.names()) == row["accepted"]
     assert [r["dsc_after"] for r in model.versions.history()] == [after]
+    assert row["organs"] == {"liver": {"before": 90.0, "after": after}}
+    sides = [one["sides"] for one in row["learned_from"].values()]
+    assert sorted(sides) == [["train"], ["validation"]]
 
 
 def test_killed_training_leaves_the_old_model(

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from lib.guard import guard  # noqa: E402
 from lib.infer import AUTO, Finder, Scribbler, Segmenter  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
-from lib.limits import check_picture, check_size, number  # noqa: E402
+from lib.limits import check_picture, check_size, number, yes  # noqa: E402
 from lib.model import Model  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
@@ -31,6 +30,7 @@ from lib.segmentations import replace_segmentations  # noqa: E402
 from lib.series import CheckedSeries  # noqa: E402
 from lib.sessions import CheckedSessions  # noqa: E402
 from lib.stores import CheckedDatastore  # noqa: E402
+from lib.switching import add_switch  # noqa: E402
 from lib.threads import off_the_loop  # noqa: E402
 from lib.train import Tuner  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
@@ -53,7 +53,8 @@ class SamParserApp(MONAILabelApp):
     '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
     are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
     and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
-    finds the patient in the name of an image, ``--conf versions 20`` is how many models stay.
+    finds the patient in the name of an image, ``--conf versions 20`` is how many models stay,
+    ``--conf rtstruct true`` has labels sent to a DICOMweb server as structure sets too.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -66,6 +67,7 @@ class SamParserApp(MONAILabelApp):
         self.runs = Runs(self.model.bundle)
         self.unpacked = int(number(conf, "unpacked_gb", 4) * 1e9)
         self.uploaded = int(number(conf, "upload_gb", 2) * 1e9)
+        self.rtstruct = yes(conf, "rtstruct")
         super().__init__(
             app_dir,
             studies,
@@ -106,6 +108,7 @@ class SamParserApp(MONAILabelApp):
         interfaces.DICOMWebDatastore = CheckedSeries
         if self.studies.startswith(("http://", "https://")):
             store = super().init_datastore()
+            store.rtstruct = self.rtstruct
         else:
             store = CheckedDatastore(
                 self.studies,
@@ -145,9 +148,9 @@ class SamParserApp(MONAILabelApp):
         answer_errors(app)
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         off_the_loop(app)
+        add_switch(app, self.model.versions)
         self.model.network(name := self.model.versions.resolve("latest"))
         log.info("answers come from tuned part %s", name)
-        threading.Thread(target=Segmenter.warm_up, daemon=True).start()  # nobody waits for it
         super().on_init_complete()
 
     def check_training(self, request: dict[str, Any]) -> None:

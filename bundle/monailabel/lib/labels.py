@@ -67,6 +67,21 @@ def segments_of(info: Any) -> dict[int, str]:
     return found
 
 
+def names_of(
+    values: np.ndarray, labels: Mapping[str, Any], info: Sequence[Mapping[str, Any]] | None
+) -> dict[int, str]:
+    """Return the values that a label volume shows, in their order, and what each is called.
+
+    Args:
+        values: of the volume.
+        labels: of the model, for values that ``info`` does not name.
+        info: names and values of the segments, as viewers send them.
+    """
+    named = {value: organ for organ, own in organ_values(labels).items() for value in own}
+    named |= segments_of({"label_info": list(info or []) or None})
+    return {v: named.get(v, f"value {v}") for v in np.unique(values).tolist() if v}
+
+
 def read_label(path: str, where: str) -> MetaTensor:
     """Return a label volume along LPS, uint8, with the values of its file.
 

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 from monailabel.datastore import dicom
 from monailabel.datastore.utils import convert
 from monailabel.endpoints import infer
 
-from lib.labels import segments_of
+from lib.labels import names_of
 from samparser_monai.volumes.organ_codes import code_of
-from samparser_monai.volumes.organs import organ_values, whole_labels
+from samparser_monai.volumes.organs import whole_labels
 from samparser_monai.volumes.reading import read_volume
 
 MAKE = convert.nifti_to_dicom_seg
@@ -46,11 +45,10 @@ def segmentation(
         file_ext: of the DICOM files.
         use_itk: is not used.
     """
-    named = {value: organ for organ, own in organ_values(labels).items() for value in own}
-    named |= segments_of({"label_info": list(label_info or []) or None})
-    shown = np.unique(whole_labels(read_volume(label).numpy(), "the label"))
+    values = whole_labels(read_volume(label).numpy(), "the label")
     colours = {n: one.get("color") for n, one in enumerate(label_info or [], start=1)}
-    info = [_described(int(v), named.get(int(v), f"value {v}"), colours) for v in shown if v]
+    named = names_of(values, labels, label_info)
+    info = [_described(value, name, colours) for value, name in named.items()]
     return str(MAKE(series_dir, label, info, file_ext=file_ext, use_itk=False))
 
 
