@@ -24,6 +24,7 @@ from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.limits import check_picture, check_size, number, yes  # noqa: E402
 from lib.model import Model  # noqa: E402
+from lib.people import person_of, read_tokens  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
 from lib.segmentations import replace_segmentations  # noqa: E402
@@ -52,8 +53,9 @@ class SamParserApp(MONAILabelApp):
     ``--conf bundle DIR`` names another bundle than the one that the app lies in, ``--conf labels
     '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
     are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
-    and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
-    finds the patient in the name of an image, ``--conf versions 20`` is how many models stay,
+    and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf open_requests 32``
+    how many requests one address may have open, ``--conf patient REGEX`` finds the patient in the
+    name of an image, ``--conf versions 20`` is how many models stay,
     ``--conf rtstruct true`` has labels sent to a DICOMweb server as structure sets too.
     """
 
@@ -67,6 +69,7 @@ class SamParserApp(MONAILabelApp):
         self.runs = Runs(self.model.bundle)
         self.unpacked = int(number(conf, "unpacked_gb", 4) * 1e9)
         self.uploaded = int(number(conf, "upload_gb", 2) * 1e9)
+        self.open = int(number(conf, "open_requests", 32, least=1))
         self.rtstruct = yes(conf, "rtstruct")
         super().__init__(
             app_dir,
@@ -142,10 +145,11 @@ class SamParserApp(MONAILabelApp):
         os.environ[SERVER] = json.dumps(this_process())
         self.runs.clear()
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
-        guard(app, hosts, self.uploaded)
+        guard(app, hosts, self.uploaded, self.open)
         replace_endpoints(self.check_training, self.runs.stopped)
         replace_segmentations(self.model.labels)
         answer_errors(app)
+        read_tokens()
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         off_the_loop(app)
         add_switch(app, self.model.versions)
@@ -170,7 +174,7 @@ class SamParserApp(MONAILabelApp):
             InputError: it cannot be answered.
         """
         told_of(request)
-        request = _without_paths(request)
+        request = {**_without_paths(request), "client_id": person_of(request)}
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):

@@ -10,14 +10,15 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import UploadFile
 from fastapi.background import BackgroundTasks
-from monailabel.config import settings
 from monailabel.endpoints import datastore, infer
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.others.generic import remove_file
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lib.audit import told_of
 from lib.names import parted, safe_name
+from lib.people import person_of
 from samparser_monai.errors import InputError
 
 INFER, SAVE = infer.run_inference, datastore.save_label
@@ -65,8 +66,8 @@ def save_label(
     """Keep a label, and whose it is; without users of its own the server believes the viewer."""
     given = json.loads(params or "{}")
     if isinstance(given, dict):  # else it is refused
-        person = user if settings.MONAI_LABEL_AUTH_ENABLE else given.get("client_id")
-        given["by"] = person if isinstance(person, str) else None
+        told_of(given)
+        given["by"] = person_of(given)
     return SAVE(background_tasks, image, json.dumps(given), tag, label, user)
 
 
