@@ -20,6 +20,7 @@ from lib.endpoints import SENT, replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
 from lib.infer import AUTO, Finder, Scribbler, Segmenter  # noqa: E402
+from lib.keeping import put  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.limits import check_picture, check_size, number, yes  # noqa: E402
@@ -34,6 +35,7 @@ from lib.stores import CheckedDatastore  # noqa: E402
 from lib.switching import add_switch  # noqa: E402
 from lib.threads import off_the_loop  # noqa: E402
 from lib.train import Tuner  # noqa: E402
+from lib.viewer import tell_refusals  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces import app as interfaces  # noqa: E402
@@ -150,6 +152,7 @@ class SamParserApp(MONAILabelApp):
         replace_segmentations(self.model.labels)
         answer_errors(app)
         read_tokens()
+        tell_refusals()
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         off_the_loop(app)
         add_switch(app, self.model.versions)
@@ -201,6 +204,10 @@ class SamParserApp(MONAILabelApp):
                 result = super().infer(request, datastore)
             except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
                 raise (root_cause(error) or error) from None
+        if kept and request.get("save") and result["params"].get("organs"):
+            flat = self._infers[request["model"]].dimension == 2
+            organs = [row["organ"] for row in result["params"]["organs"]]
+            put(store, image, result["file"], organs, flat, request["client_id"])
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result

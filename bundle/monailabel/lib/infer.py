@@ -54,6 +54,7 @@ class Segmenter(InferTask):
             "two_points_are_a_box": False,
             "go_on": True,
             "lock_others": False,
+            "save": False,
         }
 
     def prompts(self, asked: Asked) -> list[dict[str, Any]]:
@@ -130,7 +131,8 @@ class Scribbler(Segmenter):
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show."""
-        return {"tuned": self.volumes.model.versions.names(), "lock_others": False}
+        options = super().config()
+        return {key: options[key] for key in ("tuned", "lock_others", "save")}
 
     def prompts(self, asked: Asked) -> list[dict[str, Any]]:
         """Return the strokes as clicks, beside what is there."""
@@ -155,7 +157,8 @@ class Finder(Segmenter):
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show."""
-        return {"tuned": self.volumes.model.versions.names()}
+        options = super().config()
+        return {key: options[key] for key in ("tuned", "save")}
 
     def prompts(self, asked: Asked) -> list[dict[str, Any]]:
         """Return the organs that are asked for by name."""

@@ -88,10 +88,15 @@ def read_label(path: str, where: str) -> MetaTensor:
     Raises:
         InputError: it is no volume, or holds what is no label.
     """
-    return _whole(read_oriented(path), where)
+    return whole_volume(read_oriented(path), where)
 
 
-def _whole(volume: MetaTensor, where: str) -> MetaTensor:
+def whole_volume(volume: MetaTensor, where: str) -> MetaTensor:
+    """Return a label volume as uint8.
+
+    Raises:
+        InputError: it holds what is no label.
+    """
     return MetaTensor(whole_labels(volume.numpy(), where), affine=volume.affine)
 
 
@@ -127,7 +132,7 @@ def with_own_values(path: str, info: Mapping[str, Any], labels: Mapping[str, Any
     if not segments_of(info):
         return path
     read = read_volume(path)
-    values = organs_of(_whole(read, path), info, labels).numpy()[0]
+    values = organs_of(whole_volume(read, path), info, labels).numpy()[0]
     with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
         nib.save(nib.Nifti1Image(values, np.asarray(read.affine)), file.name)
     return file.name
