@@ -26,6 +26,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.sam import build
 from samparser_monai.tuned.part import save_tuned
 from samparser_monai.volumes.propagation import Propagation
+from samparser_monai.volumes.segmentation import Mask, Segmentation
 
 BOX = {"label": "liver", "box": [4, 12, 3, 24, 32, 3]}
 
@@ -131,6 +132,33 @@ def test_a_volume_goes_on_under_a_rain_of_clicks(volumes: Any) -> None:
     assert answered[1] > 5
 
 
+def test_slices_near_the_viewed_one_are_computed_ahead_after_all_others(
+    volumes: Any, tmp_path: Path
+) -> None:
+    path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
+    session, _ = volumes.session(path, "start")
+    turns, order, seen = volumes.model.turns, [], session.embedding
+    done = threading.Event()
+
+    def embedding(k: int) -> torch.Tensor:
+        order.append(k)
+        if len(order) == session.view.depth:
+            done.set()
+        return seen(k)
+
+    session.embedding = embedding
+    with turns.taken(CLICK, "click"):
+        volumes.ahead.near(session, 4)
+        time.sleep(0.2)
+        assert not order  # it waits for the click
+    assert done.wait(30)
+    with turns.taken(CLICK, "another"):
+        assert [abs(k - 4) for k in order] == sorted(abs(k - 4) for k in order)
+    click, _ = volumes.session(path, "start")
+    click.segment([BOX])
+    assert click.computed == 0
+
+
 def test_who_has_left_is_not_computed_to_the_end(volumes: Any, tmp_path: Path) -> None:
     path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
     session, _ = volumes.session(path, "start")
@@ -194,6 +222,25 @@ def test_a_click_goes_on_from_the_last_answer_of_its_person(person: Any) -> None
     assert "mask" not in anew[0]
     moved, _ = person("ann", roi=[5, *ROI[1:]])
     assert "mask" not in moved[0]
+
+
+@pytest.mark.parametrize("roi", [None, ROI])
+def test_a_click_that_takes_most_of_the_body_is_doubted(
+    volumes: Any, tmp_path: Path, roi: list | None
+) -> None:
+    path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
+    session, _ = volumes.session(path, "start")
+    given = {"image": path, "label": "liver", "roi": roi, "foreground": [[14, 22, 3]]}
+    asked = Asked(given, session, volumes.history, 2)
+    asked.going_on(prompts_of(given, list(LABELS), asked.shape, 2))
+    for share, doubted in ((0.9, True), (0.1, False)):
+        logits = torch.full((64, 64), -9.0)
+        logits[: int(64 * share)] = 9.0
+        masks = {3: [Mask("liver", logits, 0.9)]}
+        found = Segmentation(session.view, session.labels, session.backbone.image_size, masks)
+        told = asked.doubts(found)
+        assert bool(told) == (doubted and roi is None)
+        assert not told or "draw a box" in told[0]
 
 
 def test_undo_goes_back_step_by_step(person: Any) -> None:

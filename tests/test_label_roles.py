@@ -144,6 +144,8 @@ def test_each_role_may_do_its_own_and_no_more(server: Server, realm: Realm, tmp_
             status = ask(server, method, path, realm.token(name), **options).status_code
             assert (status not in (401, 403)) == (name in who.split()), (path, name, status)
         assert ask(server, method, path).status_code == 401
+    for name, status in (("eve", 403), ("ann", 200)):
+        assert click(server, realm.token(name), save=True).status_code == status
     info = ask(server, "get", "/datastore/label/info?label=case&tag=final", realm.token("eve"))
     assert info.json()["by"] == "ann"
 

@@ -25,7 +25,7 @@ from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
 from lib.limits import check_picture, check_size, number, yes  # noqa: E402
 from lib.model import Model  # noqa: E402
-from lib.people import person_of, read_tokens  # noqa: E402
+from lib.people import check_saving, person_of, read_tokens  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
 from lib.segmentations import replace_segmentations  # noqa: E402
@@ -177,6 +177,7 @@ class SamParserApp(MONAILabelApp):
             InputError: it cannot be answered.
         """
         told_of(request)
+        check_saving(request)
         request = {**_without_paths(request), "client_id": person_of(request)}
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()

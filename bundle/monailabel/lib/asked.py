@@ -12,7 +12,13 @@ from lib.requests import fixed_slices
 from lib.scribbles import Strokes, strokes_of
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.volumes.label_volumes import read_labels_like
+from samparser_monai.volumes.positions import voxels_of
+from samparser_monai.volumes.segmentation import Segmentation
 from samparser_monai.volumes.session import VolumeSession
+
+
+MOST_OF_BODY = 0.35
+"""Of what is not air on a slice: the liver, the largest organ, has less."""
 
 
 class Asked:
@@ -126,6 +132,36 @@ class Asked:
                 voxels = whole
             self.history.add(self.whose, Answer(label, Packed(voxels), box, clicks))
         return answer
+
+    def doubts(self, found: Segmentation) -> list[str]:
+        """Return why an answer to clicks alone is likely to be more than its organ."""
+        told = list(found.warnings)
+        clicked = {p["label"] for p in self.placed if "points" in p}
+        for label in clicked - {p["label"] for p in self.placed if "box" in p}:
+            for k, masks in found.masks.items():
+                own = [
+                    m.over(found.view.size, found.image_size) > 0 for m in masks if m.label == label
+                ]
+                body = found.view.picture(k) > 0
+                if own and (own[0].cpu() & body).sum() > MOST_OF_BODY * body.sum():
+                    told.append(
+                        f"{label} on slice {k} takes more than {MOST_OF_BODY:.0%} of the body: draw "
+                        "a box about it, or place background points"
+                    )
+                    break
+        return told
+
+    def looked_at(self) -> int:
+        """Return the slice of the view that its person looks at, as far as prompts tell."""
+        prompts = [p for p in self.placed if "box" in p or "points" in p]
+        if not prompts:
+            return self.session.view.depth // 2
+        low, high = np.reshape(prompts[-1].get("box") or prompts[-1]["points"][-1:] * 2, (2, 3))
+        middle = [((low + high) // 2).tolist()]
+        label = prompts[-1]["label"]
+        return int(
+            voxels_of(self.session.view, {"label": label, "points": middle}, "points", middle)[0, 2]
+        )
 
     def undone(self) -> MetaTensor:
         """Return what there was of an organ before the last answer, and forget that one.

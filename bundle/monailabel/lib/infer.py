@@ -104,11 +104,17 @@ class Segmenter(InferTask):
         answer = asked.remembered(found.labels(), prompts)
         file = written(answer, extension, compress)
         ended = time.monotonic()
+        doubts = asked.doubts(found)
+        for doubt in doubts:
+            log.warning("%s", doubt)
         slices = [(min(m.iou for m in masks), k) for k, masks in found.masks.items() if masks]
+        if rank != BATCH:
+            self.volumes.ahead.near(session, asked.looked_at())
         return file, {
             "label_names": self.names_of(found),
             "tuned": tuned,
             "organs": found.table(),
+            "warnings": doubts,
             "least_sure": {"iou": min(slices)[0], "slice": min(slices)[1]} if slices else {},
             "computed_slices": session.computed,
             "goes_on": sorted({p["label"] for p in prompts if refines(p)}),

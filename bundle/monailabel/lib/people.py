@@ -9,10 +9,13 @@ from typing import Any
 import jwt
 from monailabel.config import settings
 from monailabel.endpoints.user import auth
+from starlette.exceptions import HTTPException
 
 ALGORITHMS = ["RS256", "ES256"]  # of OpenID Connect's providers; none by a secret that all know
-USER: ContextVar[str | None] = ContextVar("user", default=None)
-"""The name of the user whose token came with the current request."""
+SAVING = ("save", "save_label")
+"""Fields of a request for an answer that keep it as a label."""
+USER: ContextVar[auth.User | None] = ContextVar("user", default=None)
+"""Whose token came with the current request; None where the server has no users."""
 
 
 def read_tokens() -> None:
@@ -20,12 +23,21 @@ def read_tokens() -> None:
     auth.jwt = SimpleNamespace(decode=partial(jwt.decode, algorithms=ALGORITHMS))
 
 
-def note_user(user: Any) -> None:
+def note_user(user: auth.User | None) -> None:
     """Note whose token came with a request; without users of its own the server has one for all."""
-    USER.set(user.username if settings.MONAI_LABEL_AUTH_ENABLE and user is not None else None)
+    USER.set(user if settings.MONAI_LABEL_AUTH_ENABLE else None)
+
+
+def check_saving(request: Mapping[str, Any]) -> None:
+    """Raise a 403 where an answer is to be kept as a label, and its user may keep none."""
+    user, needed = USER.get(), settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR
+    if user is not None and any(map(request.get, SAVING)) and needed not in user.roles:
+        raise HTTPException(403, f"to save an answer needs the role {needed!r}")
 
 
 def person_of(request: Mapping[str, Any]) -> str | None:
     """Return whose a request is: nobody can give another's name where there are users."""
-    said = request.get("client_id")
-    return USER.get() or (said if isinstance(said, str) and said else None)
+    user, said = USER.get(), request.get("client_id")
+    if user is not None:
+        return user.username
+    return said if isinstance(said, str) and said else None
