@@ -16,8 +16,7 @@ from samparser_monai.volumes.positions import voxels_of
 from samparser_monai.volumes.segmentation import Segmentation
 from samparser_monai.volumes.session import VolumeSession
 
-
-MOST_OF_BODY = 0.35
+MOST_OF_BODY = 0.5
 """Of what is not air on a slice: the liver, the largest organ, has less."""
 
 
@@ -145,7 +144,7 @@ class Asked:
                 body = found.view.picture(k) > 0
                 if own and (own[0].cpu() & body).sum() > MOST_OF_BODY * body.sum():
                     told.append(
-                        f"{label} on slice {k} takes more than {MOST_OF_BODY:.0%} of the body: draw "
+                        f"{label} on slice {k} takes most of the body: draw "
                         "a box about it, or place background points"
                     )
                     break
