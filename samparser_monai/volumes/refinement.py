@@ -31,14 +31,14 @@ MOST = 12
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
 REACH, SLACK = 4.0, 2.0
-"""How far a click changes what there is: in its distances to the outline, and in mm beside that.
-Who clicks in the middle of what is wrong says by that distance how large it is."""
+"""How far on other slices a click changes what there is: in its distances to the outline, and in mm
+beside that. Who clicks in the middle of what is wrong says by that distance how large it is."""
 HEARD = 0.8
 """Of the clicks on a slice that say otherwise, a brush's say: so many an answer must follow."""
 SLOPE = 2.0
 """How far a surface may move sideways from slice to slice, in slice distances."""
-LEAST = 0.1
-"""Of the pixels changed on a slice: where its neighbour has fewer to change, a change ends."""
+LEAST, MOST_GROWN = 0.1, 1.2
+"""Of the pixels changed on a slice: where fewer or more would change on its neighbour, that is all."""
 NEIGHBOURS = np.ones((3, 3))  # of a pixel, 8
 
 
@@ -150,7 +150,8 @@ class Draft:
     def correct(self, k: int, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Let clicks (Px3) change slice ``k``.
 
-        Return what has changed, HxW: 1 added, -1 taken; and how far a change may lie (mm), HxW.
+        Return what has changed, HxW: 1 added, -1 taken; and how far beyond each pixel the clicks
+        can mean (mm), HxW.
 
         The network is asked by the box of what is there and of the clicks, and the clicks. Of an
         answer counts what is connected with a click that says otherwise than what is there; of
@@ -170,7 +171,7 @@ class Draft:
             change = np.zeros(before.shape, np.int8)
             for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
                 seeds = wrong & (kinds == kind)
-                numbered, _ = ndimage.label(other & (reach > 0), NEIGHBOURS)
+                numbered, _ = ndimage.label(other, NEIGHBOURS)
                 own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
                 change[np.isin(numbered, list(own))] = sign
             heard = (change[rows[wrong], columns[wrong]] != 0).mean()
@@ -230,15 +231,16 @@ class Draft:
             if not wanted.any():
                 return
             now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
-            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=self._sideways())
-            near &= reach > 0
+            thick = ndimage.distance_transform_edt(change != 0).max()  # no more than it is itself
+            steps = min(self._sideways(), max(1, round(thick)))
+            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=steps) & (reach > 0)
             new = np.zeros_like(change)
             for sign, there in ((1, now & ~before), (-1, before & ~now)):
                 if (change == sign).any():
                     numbered, _ = ndimage.label(there & near, NEIGHBOURS)
                     own_parts = set(np.unique(numbered[change == sign])) - {0}
                     new[np.isin(numbered, list(own_parts))] = sign
-            if (new != 0).sum() < LEAST * (change != 0).sum():
+            if not LEAST <= (new != 0).sum() / (change != 0).sum() <= MOST_GROWN:
                 return
             self._change(k, new, iou)
             change = new
