@@ -38,7 +38,7 @@ HEARD = 0.8
 SLOPE = 2.0
 """How far a surface may move sideways from slice to slice, in slice distances."""
 LEAST, MOST_GROWN = 0.1, 1.2
-"""Of the pixels changed on a slice: where fewer or more would change on its neighbour, that is all."""
+"""Of the pixels changed on a slice: where its neighbour has fewer or more to change, it stays."""
 NEIGHBOURS = np.ones((3, 3))  # of a pixel, 8
 
 
