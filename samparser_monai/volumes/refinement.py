@@ -30,9 +30,10 @@ MOST = 12
 """Slices above and below a click's that it may change."""
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
-REACH, SLACK = 4.0, 2.0
-"""How far on other slices a click changes what there is: in its distances to the outline, and in mm
-beside that. Who clicks in the middle of what is wrong says by that distance how large it is."""
+THICK, REACH, SLACK = 2.0, 4.0, 2.0
+"""How thick a click's change is at most, and how far on other slices it reaches: in the click's
+distance to the outline, and in mm beside that. Who clicks in the middle of what is wrong says by
+that distance how large it is."""
 HEARD = 0.8
 """Of the clicks on a slice that say otherwise, a brush's say: so many an answer must follow."""
 SLOPE = 2.0
@@ -166,7 +167,7 @@ class Draft:
         if not wrong.any():
             return nothing, nothing
         box = self._box(before, points[points[:, 2] > 0, :2])
-        reach = self._reach(before, columns[wrong], rows[wrong])
+        depths = self._depths(before, columns[wrong], rows[wrong])
         for now, iou in self._answers(k, SlicePrompt(box, points), before):
             change = np.zeros(before.shape, np.int8)
             for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
@@ -175,29 +176,38 @@ class Draft:
                 own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
                 change[np.isin(numbered, list(own))] = sign
             heard = (change[rows[wrong], columns[wrong]] != 0).mean()
-            if self._believed(change, before) and heard >= HEARD:
+            if heard >= HEARD and self._believed(change, before, depths.max()):
                 self._change(k, change, iou)
-                return change, reach
+                return change, self._reach(before.shape, columns[wrong], rows[wrong], depths)
         return nothing, nothing
 
-    def _reach(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return how far beyond each pixel clicks can mean (mm), HxW; 0 is too far from them."""
+    def _depths(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return how far clicks at some pixels are from the outline (mm); infinity without one."""
         x, y, _ = self.session.view.spacing
-        found = np.zeros(before.shape)
-        for column, row in zip(columns, rows, strict=True):
-            there = before == before[row, column]
-            if there.all():  # no outline
-                return np.full(before.shape, np.inf)
-            depth = ndimage.distance_transform_edt(there, (y, x))[row, column]
-            places = np.indices(before.shape)
+        inside, outside = (
+            ndimage.distance_transform_edt(there, (y, x)) if not there.all() else there + np.inf
+            for there in (before, ~before)
+        )
+        return np.where(before, inside, outside)[rows, columns]
+
+    def _reach(
+        self, shape: tuple[int, ...], columns: np.ndarray, rows: np.ndarray, depths: np.ndarray
+    ) -> np.ndarray:
+        """Return how far beyond each pixel clicks can mean (mm), HxW; 0 and less is too far."""
+        x, y, _ = self.session.view.spacing
+        places, found = np.indices(shape), np.zeros(shape)
+        for column, row, depth in zip(columns, rows, depths, strict=True):
             away = np.hypot((places[0] - row) * y, (places[1] - column) * x)
             found = np.maximum(found, REACH * depth + SLACK - away)
         return found
 
-    @staticmethod
-    def _believed(change: np.ndarray, before: np.ndarray) -> bool:
+    def _believed(self, change: np.ndarray, before: np.ndarray, depth: float) -> bool:
+        """Tell whether clicks, the deepest in mm from the outline, can mean so much of a change."""
         area, added, taken = (int(m.sum()) for m in (before, change > 0, change < 0))
-        return not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
+        x, y, _ = self.session.view.spacing
+        thick = ndimage.distance_transform_edt(np.pad(change != 0, 1), (y, x)).max()
+        share = not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
+        return share and bool(thick <= THICK * depth + SLACK)
 
     def _answers(
         self, k: int, prompt: SlicePrompt, given: np.ndarray
