@@ -64,11 +64,11 @@ class Organ:
         """Return the answer, a label volume 1xXxYxZ."""
         return self.session.segment(prompts, None if self.flat else Propagation()).labels()
 
-    def click(self, answer: MetaTensor, place: np.ndarray) -> MetaTensor:
-        """Return the answer after a click on a voxel."""
-        kind = int(self.truth[tuple(place)])
-        click = {"points": [place.tolist()], "point_labels": [kind]}
-        return self.ask([{"label": self.label, "mask": answer, **click}])
+    def click(self, answer: MetaTensor, *places: np.ndarray) -> MetaTensor:
+        """Return the answer after a click on a voxel, and those that came before it."""
+        kinds = [int(self.truth[tuple(place)]) for place in places]
+        clicks = {"points": [place.tolist() for place in places], "point_labels": kinds}
+        return self.ask([{"label": self.label, "mask": answer, **clicks}])
 
     def score(self, answer: MetaTensor) -> float:
         """Return the DSC of an answer in percent."""
@@ -89,10 +89,11 @@ class Organ:
 
     def curve(self, clicks: int) -> list[float]:
         """Return the DSC of the box's answer, and after each click on the largest error."""
-        answer, found = self.answer, [self.score(self.answer)]
+        answer, found, places = self.answer, [self.score(self.answer)], list[np.ndarray]()
         for _ in range(clicks):
             begun = time.monotonic()
-            answer = self.click(answer, self.largest_error(answer))
+            places.append(self.largest_error(answer))
+            answer = self.click(answer, *places)
             found.append(self.score(answer))
             print(f"{self.label}: {found[-1]:.2f} after {time.monotonic() - begun:.2f} s")
         return found

@@ -175,8 +175,9 @@ class Draft:
                 numbered, _ = ndimage.label(other, NEIGHBOURS)
                 own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
                 change[np.isin(numbered, list(own))] = sign
-            heard = (change[rows[wrong], columns[wrong]] != 0).mean()
-            if heard >= HEARD and self._believed(change, before, depths.max()):
+            moved = change[rows, columns] != 0  # what other clicks say stays
+            heard = moved[wrong].mean() >= HEARD and not moved[~wrong].any()
+            if heard and self._believed(change, before, depths.max()):
                 self._change(k, change, iou)
                 return change, self._reach(before.shape, columns[wrong], rows[wrong], depths)
         return nothing, nothing
