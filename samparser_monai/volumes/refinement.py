@@ -6,7 +6,7 @@ organ anew on its slices. All else stays as it was, to the voxel.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ MOST = 12
 """Slices above and below a click's that it may change."""
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
-THICK, REACH, SLACK = 2.0, 4.0, 2.0
+THICK, REACH, SLACK = 1.2, 4.0, 2.0
 """How thick a click's change is at most, and how far on other slices it reaches: in the click's
 distance to the outline, and in mm beside that. Who clicks in the middle of what is wrong says by
 that distance how large it is."""
@@ -156,8 +156,8 @@ class Draft:
 
         The network is asked by the box of what is there and of the clicks, and the clicks. Of an
         answer counts what is connected with a click that says otherwise than what is there; of
-        several answers the first that changes them all and not too much. Where there is none the
-        clicks are right about their own voxels alone.
+        several answers the one that changes least, but hears the clicks. Where none does, or all
+        change too much, the clicks are right about their own voxels alone.
         """
         before, places = self.pixels(k), pixels_of(points, self.session.view.size, self.side)
         columns, rows = places.T.numpy()
@@ -167,7 +167,7 @@ class Draft:
         if not wrong.any():
             return nothing, nothing
         box = self._box(before, points[points[:, 2] > 0, :2])
-        depths = self._depths(before, columns[wrong], rows[wrong])
+        depths, said = self._depths(before, columns[wrong], rows[wrong]), list[Any]()
         for now, iou in self._answers(k, SlicePrompt(box, points), before):
             change = np.zeros(before.shape, np.int8)
             for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
@@ -178,9 +178,12 @@ class Draft:
             moved = change[rows, columns] != 0  # what other clicks say stays
             heard = moved[wrong].mean() >= HEARD and not moved[~wrong].any()
             if heard and self._believed(change, before, depths.max()):
-                self._change(k, change, iou)
-                return change, self._reach(before.shape, columns[wrong], rows[wrong], depths)
-        return nothing, nothing
+                said.append((change, iou))
+        if not said:
+            return nothing, nothing
+        change, iou = min(said, key=lambda one: np.count_nonzero(one[0]))
+        self._change(k, change, iou)
+        return change, self._reach(before.shape, columns[wrong], rows[wrong], depths)
 
     def _depths(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return how far clicks at some pixels are from the outline (mm); infinity without one."""
@@ -215,7 +218,7 @@ class Draft:
     ) -> Iterator[tuple[np.ndarray, float]]:
         """Return what the network says to a prompt beside a mask, HxW, and its predicted IoU.
 
-        First the mean of its answers with the mask, which tend to say too much or to follow
+        First the mean of its answers with the mask, which tends to say too much or to follow
         something else, and without it, then that without, then that with it.
         """
         label, logits = self.target.label, self._logits(given)
