@@ -31,7 +31,7 @@ MOST = 12
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
 THICK, REACH, SLACK = 1.2, 4.0, 2.0
-"""How thick a click's change is at most, and how far on other slices it reaches: in the click's
+"""How thick a click's change is at most, and to slices how far away it goes on: in the click's
 distance to the outline, and in mm beside that. Who clicks in the middle of what is wrong says by
 that distance how large it is."""
 HEARD = 0.8
@@ -148,11 +148,11 @@ class Draft:
                 full = mask.over(self.session.view.size, self.side)
                 self.changed[k], self.ious[k] = (full > 0).cpu().numpy(), mask.iou
 
-    def correct(self, k: int, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def correct(self, k: int, points: Tensor) -> tuple[np.ndarray, float]:
         """Let clicks (Px3) change slice ``k``.
 
-        Return what has changed, HxW: 1 added, -1 taken; and how far beyond each pixel the clicks
-        can mean (mm), HxW.
+        Return what has changed, HxW: 1 added, -1 taken; and how far from the slice that may be
+        wrong too (mm).
 
         The network is asked by the box of what is there and of the clicks, and the clicks. Of an
         answer counts what is connected with a click that says otherwise than what is there; of
@@ -165,7 +165,7 @@ class Draft:
         wrong = before[rows, columns] != kinds
         nothing = np.zeros(before.shape, np.int8)
         if not wrong.any():
-            return nothing, nothing
+            return nothing, 0.0
         box = self._box(before, points[points[:, 2] > 0, :2])
         depths, said = self._depths(before, columns[wrong], rows[wrong]), list[Any]()
         for now, iou in self._answers(k, SlicePrompt(box, points), before):
@@ -180,10 +180,10 @@ class Draft:
             if heard and self._believed(change, before, depths.max()):
                 said.append((change, iou))
         if not said:
-            return nothing, nothing
+            return nothing, 0.0
         change, iou = min(said, key=lambda one: np.count_nonzero(one[0]))
         self._change(k, change, iou)
-        return change, self._reach(before.shape, columns[wrong], rows[wrong], depths)
+        return change, REACH * depths.max() + SLACK
 
     def _depths(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return how far clicks at some pixels are from the outline (mm); infinity without one."""
@@ -193,17 +193,6 @@ class Draft:
             for there in (before, ~before)
         )
         return np.where(before, inside, outside)[rows, columns]
-
-    def _reach(
-        self, shape: tuple[int, ...], columns: np.ndarray, rows: np.ndarray, depths: np.ndarray
-    ) -> np.ndarray:
-        """Return how far beyond each pixel clicks can mean (mm), HxW; 0 and less is too far."""
-        x, y, _ = self.session.view.spacing
-        places, found = np.indices(shape), np.zeros(shape)
-        for column, row, depth in zip(columns, rows, depths, strict=True):
-            away = np.hypot((places[0] - row) * y, (places[1] - column) * x)
-            found = np.maximum(found, REACH * depth + SLACK - away)
-        return found
 
     def _believed(self, change: np.ndarray, before: np.ndarray, depth: float) -> bool:
         """Tell whether clicks, the deepest in mm from the outline, can mean so much of a change."""
@@ -232,10 +221,10 @@ class Draft:
             full = mask.over(self.session.view.size, self.side)
             yield (full > 0).cpu().numpy(), mask.iou
 
-    def follow(self, k: int, change: np.ndarray, reach: np.ndarray, step: int) -> None:
-        """Change the slices beyond ``k`` where the same is wrong there, until nothing is."""
-        for _ in range(MOST):
-            k, reach = k + step, reach - self.session.view.spacing[2]
+    def follow(self, k: int, change: np.ndarray, reach: float, step: int) -> None:
+        """Change the slices beyond ``k``, as far as ``reach`` (mm), where the same is wrong there."""
+        for _ in range(int(min(MOST, reach / self.session.view.spacing[2]))):
+            k += step
             own = self.target.prompts.get(k)
             outside = not 0 <= k < self.session.view.depth or k in self.target.fixed
             if outside or not change.any() or (own is not None and own.points is not None):
@@ -247,7 +236,7 @@ class Draft:
             now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
             thick = ndimage.distance_transform_edt(change != 0).max()  # no more than it is itself
             steps = min(self._sideways(), max(1, round(thick)))
-            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=steps) & (reach > 0)
+            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=steps)
             new = np.zeros_like(change)
             for sign, there in ((1, now & ~before), (-1, before & ~now)):
                 if (change == sign).any():
