@@ -222,7 +222,7 @@ class Draft:
             yield (full > 0).cpu().numpy(), mask.iou
 
     def follow(self, k: int, change: np.ndarray, reach: float, step: int) -> None:
-        """Change the slices beyond ``k``, as far as ``reach`` (mm), where the same is wrong there."""
+        """Change slices beyond ``k``, up to ``reach`` (mm), where the same is wrong there."""
         for _ in range(int(min(MOST, reach / self.session.view.spacing[2]))):
             k += step
             own = self.target.prompts.get(k)
