@@ -214,6 +214,50 @@ def test_clicks_go_on_from_an_answer_or_a_segment_and_are_undone(
     requests.delete(f"{server.url}/datastore/label?id=case_0&tag=draft", timeout=30)
 
 
+def test_slicer_scribbles_request(server: Server, client: MONAILabelClient, tmp_path: Path) -> None:
+    """As the plugin sends it: its segments in one volume, the strokes last, numbered by ``id``."""
+    assert client.info()["models"]["samparser_scribbles"]["type"] == "scribbles"
+    values = (ct(0)[1] == 1).astype(np.uint8)
+    values[10:14, 20:24, 2], values[38:42, 30:33, 2] = 2, 3
+    names = ["liver", "background_scribbles", "foreground_scribbles"]
+    params = {
+        **{"tuned": "latest", "lock_others": False, "save": False, "roi": []},
+        "label_info": [{"name": name, "id": n} for n, name in enumerate(names, start=1)],
+        "selected_label_name": "liver",
+        **{"result_extension": ".nrrd", "result_dtype": "uint8", "client_id": "strokes"},
+    }
+    path = save_volume(tmp_path / "strokes.nii.gz", values)
+    file, told = client.infer("samparser_scribbles", "case_0", params, label_in=str(path))
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T
+    assert not found[10:14, 20:24, 2].any()
+    assert (found[38:42, 30:33, 2] == 1).all()
+    assert np.array_equal(found[:, :, 5], values[:, :, 5])
+    assert told["goes_on"] == ["liver"]
+    refused = post(server, "samparser_scribbles", "case_0", selected_label_name="liver")
+    assert refused.status_code == 422
+    assert "come as a label volume" in refused.json()["detail"]
+
+
+def test_answers_are_put_into_the_label_on_request(
+    server: Server, client: MONAILabelClient
+) -> None:
+    def saved() -> np.ndarray:
+        asked = {"label": "case_2", "tag": "final"}
+        answer = requests.get(f"{server.url}/datastore/label", params=asked, timeout=30)
+        return np.asanyarray(nib.Nifti1Image.from_bytes(gzip.decompress(answer.content)).dataobj)
+
+    box = {"label": "liver", "roi": ONE_SLICE}
+    liver = mask_of(server, "samparser_slice", "case_2", save=True, client_id="ann", **box)
+    assert np.array_equal(saved(), liver)
+    more = {"label": "kidney", "roi": [26, 34, 7, 17, 1, 1], "save": True}
+    kidney = mask_of(server, "samparser_slice", "case_2", client_id="ann", **more)
+    assert np.array_equal(saved(), np.where(kidney > 0, kidney, liver))
+    info = requests.get(f"{server.url}/datastore/label/info?label=case_2&tag=final", timeout=30)
+    assert info.json()["by"] == "ann"
+    assert {one["name"] for one in info.json()["label_info"]} == {"liver", "kidney"}
+    requests.delete(f"{server.url}/datastore/label?id=case_2&tag=final", timeout=30)
+
+
 def test_a_second_user_does_not_wait_and_who_leaves_is_not_computed(
     server: Server, tmp_path: Path
 ) -> None:
