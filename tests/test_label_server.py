@@ -258,6 +258,50 @@ def test_answers_are_put_into_the_label_on_request(
     requests.delete(f"{server.url}/datastore/label?id=case_2&tag=final", timeout=30)
 
 
+def test_reviewer_lists_corrects_approves_and_sees_how_labels_agree(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    """The calls of MONAI Label's Reviewer, in its order."""
+    url, image = f"{server.url}/datastore/", "case_2"
+
+    def listed() -> dict:
+        found = requests.get(url, params={"output": "all"}, timeout=30).json()
+        return found["objects"][image]["labels"]
+
+    info = {"label_info": [{"name": "liver", "idx": 1}]}
+    drawn = (ct(2)[1] == 1).astype(np.uint8)
+    corrected = drawn.copy()
+    corrected[:12] = 0
+    client.save_label(
+        image, str(save_volume(tmp_path / "a.nii.gz", drawn)), "final", {**info, "client_id": "ann"}
+    )
+    assert listed()["final"]["info"]["by"] == "ann"
+    asked = {"label": image, "tag": "final"}
+    assert requests.get(f"{url}image", params={"image": image}, timeout=30).ok
+    assert requests.get(f"{url}label", params=asked, timeout=30).ok
+    version = save_volume(tmp_path / "b.nii.gz", corrected)
+    more = {**info, "client_id": "reviewer", "segmentationMeta": {"status": "flagged"}}
+    client.save_label(image, str(version), "version_1", more)
+    meta = {"status": "approved", "approvedBy": "reviewer", "level": "hard", "comment": "dome"}
+    approved = requests.put(
+        f"{url}updatelabelinfo",
+        params={"label": image, "tag": "version_1"},
+        data={"params": json.dumps({"segmentationMeta": meta})},
+        timeout=30,
+    )
+    assert approved.ok, approved.text
+    both = listed()
+    assert both["version_1"]["info"]["segmentationMeta"] == meta
+    dsc = 200 * (drawn & corrected).sum() / (drawn.sum() + corrected.sum())
+    for tag, other, by in (("final", "version_1", "reviewer"), ("version_1", "final", "ann")):
+        told = both[tag]["info"]["agreement"][other]
+        assert told["by"] == by
+        assert_near(told["dsc"]["liver"], dsc, share=1e-3)
+    for tag in ("version_1", "final"):
+        asked = {"id": image, "tag": tag}
+        assert requests.delete(f"{url}label", params=asked, timeout=30).ok
+
+
 def test_a_second_user_does_not_wait_and_who_leaves_is_not_computed(
     server: Server, tmp_path: Path
 ) -> None:
