@@ -109,7 +109,7 @@ class Segmenter(InferTask):
             log.warning("%s", doubt)
         slices = [(min(m.iou for m in masks), k) for k, masks in found.masks.items() if masks]
         if rank != BATCH:
-            self.volumes.ahead.near(session, asked.looked_at())
+            self.volumes.ahead.near(session.beside(), asked.looked_at())
         return file, {
             "label_names": self.names_of(found),
             "tuned": tuned,
