@@ -553,7 +553,7 @@ def test_options_that_cannot_be_read_are_told() -> None:
 
 def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) -> None:
     import highdicom
-    from lib.segmentations import segmentation
+    from lib.segmentations import label_info_of, segmentation
     from pydicom.sr import codedict
     from series import save_series
 
@@ -577,7 +577,13 @@ def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) 
         value = {"Milz": 1, "bowel": 2}[one.segment_label]
         own = frames[..., one.segment_number - 1].transpose(2, 1, 0)
         assert np.array_equal(own == 1, ct(0)[1] == value)
-    Path(made).unlink()
+    (tmp_path / "kept").mkdir()
+    shutil.move(made, tmp_path / "kept")
+    assert label_info_of(tmp_path / "kept") == [
+        {"name": "Milz", "idx": 1},
+        {"name": "bowel", "idx": 2},
+    ]
+    assert label_info_of(tmp_path / "series") == label_info_of(tmp_path / "none") == []
 
 
 def test_structure_sets_have_the_names_and_outlines_of_their_voxels(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from monailabel.datastore import dicom
 from monailabel.datastore.utils import convert
 from monailabel.endpoints import infer
+from pydicom import dcmread
 
 from lib.labels import names_of
 from samparser_monai.volumes.organ_codes import code_of
@@ -63,6 +64,15 @@ def segmentation(
         path = str(Path(folder, "numbered.nii.gz"))
         nib.save(nib.Nifti1Image(numbers[values], np.asarray(read.affine)), path)
         return str(MAKE(series_dir, path, info, file_ext=file_ext, use_itk=False))
+
+
+def label_info_of(folder: Path) -> list[dict[str, Any]]:
+    """Return what the numbers of a DICOM segmentation in a folder mean; nothing of another."""
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = dcmread(file, stop_before_pixels=True).get("SegmentSequence", ())
+        if found:
+            return [{"name": str(o.SegmentLabel), "idx": int(o.SegmentNumber)} for o in found]
+    return []
 
 
 def _described(number: int, name: str, colour: Any) -> dict[str, Any]:

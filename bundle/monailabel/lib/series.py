@@ -10,6 +10,7 @@ from monailabel.datastore.utils.dicom import dicom_web_upload_dcm
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.names import parted
+from lib.segmentations import label_info_of
 from lib.stores import CheckedDatastore
 from lib.structures import structure_set
 
@@ -60,6 +61,12 @@ class CheckedSeries(DICOMWebDatastore, CheckedDatastore):
         """Return the label that was saved here, or fetch it."""
         kept = LocalDatastore.get_label_uri(self, label_id, label_tag)
         return kept or str(super().get_label_uri(label_id, label_tag, image_id))
+
+    def _dicom_info(self, series_id: str) -> dict[str, Any]:
+        """Return what is noted beside a series; of a label also what its numbers mean."""
+        folder = Path(self._datastore.label_path(DefaultLabelTag.FINAL), series_id)
+        meant = label_info_of(folder)
+        return {**super()._dicom_info(series_id), **({"label_info": meant} if meant else {})}
 
     def _to_id(self, file: str) -> tuple[str, str]:
         return parted(file)
