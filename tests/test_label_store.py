@@ -352,7 +352,7 @@ def test_labels_of_two_people_stay_and_are_compared(
     truth = ct(0)[1]
     drawn = {"ann": truth, "Dr. Bob/2": np.where(np.indices(truth.shape)[0] < 15, 0, truth)}
     for person, values in drawn.items():
-        path = save_volume(tmp_path / "drawn.nii.gz", values)
+        path = save_volume(tmp_path / "drawn.nii.gz", values.astype(np.uint8))
         store.save_label("case_0", str(path), "final", {"by": person})
     store.save_label("case_0", str(path), "final", {"by": "Dr. Bob/2"})  # their own again
     assert store.get_labels_by_image_id("case_0").keys() == {"final", "final_ann"}
@@ -572,7 +572,9 @@ def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) 
     }
     assert {one.segmented_property_category.value for one in segments} == {"123037004"}
     sources = [pydicom.dcmread(tmp_path / "series" / f"{z}.dcm") for z in range(6)]
-    frames = found.get_pixels_by_source_instance([one.SOPInstanceUID for one in sources])
+    frames = found.get_pixels_by_source_instance(
+        [one.SOPInstanceUID for one in sources], ignore_spatial_locations=True
+    )
     for one in segments:
         value = {"Milz": 1, "bowel": 2}[one.segment_label]
         own = frames[..., one.segment_number - 1].transpose(2, 1, 0)
