@@ -63,7 +63,8 @@ label-demo: .venv-label/installed $(DEMO)/$(BUNDLE)
 	$(LABEL)/python $(DEMO)/$(BUNDLE)/label_app/serve.py --studies $(DEMO)/studies --port $(PORT)
 
 test-label: .venv-label/tested $(DEMO)/$(BUNDLE)
-	$(LABEL)/python -m pytest -m server tests/test_label_store.py tests/test_label_server.py tests/test_label_ohif.py
+	$(LABEL)/python -m pytest -m server tests/test_label_store.py tests/test_label_server.py \
+		tests/test_label_roles.py tests/test_label_ohif.py
 
 federated-demo: .venv/federated
 	$(BIN)/samparser fetch mobile_sam

@@ -2,17 +2,24 @@
 
     python scripts/benchmark_label.py [--url http://127.0.0.1:8000] [--epochs N]
     python scripts/benchmark_label.py --together URL [URL ...]
+    PYTHONPATH=. .venv-label/bin/python scripts/benchmark_label.py --start BUNDLE STUDIES
 
 Prints the median seconds of the first answer on a slice and of the further clicks on it, the
 seconds of a whole volume, and, with ``--epochs``, of a training on the 20 labelled slices. With
-``--together`` what a second user waits for while a whole volume is computed, for each server.
+``--together`` what a second user waits for while a whole volume is computed, for each server. With
+``--start`` a server of its own from its start to the first answer, and the clicks after that.
 """
 
 import argparse
 import json
+import os
+import socket
 import statistics
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +88,49 @@ def together(url: str, roi: list[int]) -> dict[str, Any]:
     }
 
 
+def started(bundle: str, studies: str, truth: np.ndarray, roi: list[int]) -> dict[str, Any]:
+    """Return the seconds to a new server's first answer, and of clicks of each kind after it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    begun, url = time.monotonic(), f"http://127.0.0.1:{port}"
+    serve = [sys.executable, str(Path(bundle, "label_app", "serve.py")), "--studies", studies]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([*serve, "--port", str(port)], env=environment, **quiet)
+    try:
+        while True:
+            try:
+                requests.get(f"{url}/info/").raise_for_status()
+                break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        ready = time.monotonic() - begun
+        depth = truth.shape[2]
+        inside = [np.argwhere(truth[:, :, k] == LIVER) for k in range(depth)]
+        clicked = [[*voxels[len(voxels) // 2].tolist(), k] for k, voxels in enumerate(inside)]
+        middle, told = depth // 2, {"ready_s": ready}
+        ask(url, "samparser_slice", foreground=[clicked[middle]])
+        told["first_answer_s"] = time.monotonic() - begun
+        more = [clicked[middle], [v + 3 * (n < 2) for n, v in enumerate(clicked[middle])]]
+        told["further_click_s"] = ask(url, "samparser_slice", foreground=more)[0]
+        told["new_slice_s"] = ask(url, "samparser_slice", foreground=[clicked[middle + 1]])[0]
+        time.sleep(5 * depth)  # the others are looked at ahead
+        ahead = [ask(url, "samparser_slice", foreground=[clicked[k]])[0] for k in (middle - 2, 3)]
+        told["slice_ahead_s"] = max(ahead)
+        ask(url, "samparser", roi=roi, client_id="x")
+        clicks = [[roi[1] + 3 * n, (roi[2] + roi[3]) // 2, middle] for n in (1, 2, 3)]
+        after = [
+            ask(url, "samparser", roi=roi, client_id="x", foreground=clicks[: n + 1])[0]
+            for n in range(3)
+        ]
+        told["click_after_volume_s"] = max(after)
+        return {kind: round(seconds, 2) for kind, seconds in told.items()}
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
 def training(url: str, truth: str, epochs: int) -> dict[str, Any]:
     """Save the labels as final, train, and return the seconds and the verdict."""
     with open(truth, "rb") as label:
@@ -103,6 +153,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--together", nargs="+", default=[])
+    parser.add_argument("--start", nargs=2, metavar=("BUNDLE", "STUDIES"))
     options = parser.parse_args()
     path = demonstration_dir() / "labels" / f"{IMAGE}.nii.gz"
     truth = read_oriented(path).numpy()[0]  # along LPS, as the study is
@@ -110,7 +161,9 @@ def main() -> None:
     roi = [int(n) for pair in zip(low, high, strict=True) for n in pair]
     for url in options.together:
         print(json.dumps({"url": url, **together(url, roi)}), flush=True)
-    if options.together:
+    if options.start:
+        print(json.dumps(started(*options.start, truth, roi)), flush=True)
+    if options.together or options.start:
         return
     print(json.dumps(clicks(options.url, truth)), flush=True)
     seconds, told = ask(options.url, "samparser", roi=roi)

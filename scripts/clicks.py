@@ -1,26 +1,35 @@
-"""Measure what clicks are worth on labelled volumes: from a box, then from what is there.
+"""Measure what clicks are worth on labelled volumes: after a box, and from what is there.
 
-    python scripts/clicks.py DIR [--tuned FILE] [--clicks 5] [--random 50] [--plane slice]
+    python scripts/clicks.py DIR --study results/clicks --cell X [--name NAME] [--tuned FILE]
+        [--clicks 5] [--random 50] [--plane slice] [--cases CASE ...] [--organs ORGAN ...]
 
 Each organ of each volume is asked by the box of its label, in 3-D or (``--plane slice``) on the
 slice that shows most of it. Then each click goes on from the answer before it, in the middle of
-the largest error, and apart from that single clicks on random voxels in that box. Prints the DSC
-(mean over the organs of all volumes), the seconds of a click, the worst that a random one did.
+the largest error, 3-D. Apart from that single clicks go on from the box's answer: on random voxels
+in that box, and on random voxels where the answer is wrong. What the file has of other cases stays.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from propagation import LABELS, WINDOW, Session, merged, of_before
 from scipy import ndimage
 
+from samparser_monai import methods
+from samparser_monai.fetch import cache_dir
+from samparser_monai.files import keep_apart
+from samparser_monai.harness import write_run
 from samparser_monai.metrics.scores import dice
 from samparser_monai.sam import backbone_named, build
+from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.features import FeatureCache
 from samparser_monai.tuned.part import open_tuned
 from samparser_monai.volumes.label_volumes import read_labels_like
 from samparser_monai.volumes.layouts import abdomen_ct_items
@@ -29,9 +38,7 @@ from samparser_monai.volumes.reading import read_volume
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.transforms import Windowd
 
-LABELS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
-WINDOW = (-160.0, 240.0)
-LEAST = 2000  # voxels of an organ that is asked for
+LEAST = 500  # voxels of an organ that is asked for
 
 
 class Organ:
@@ -49,19 +56,19 @@ class Organ:
         self.truth = truth.copy()
         if flat:
             self.truth[:, :, np.arange(truth.shape[2]) != truth.sum((0, 1)).argmax()] = False
-        low, high = (edge(np.argwhere(self.truth), 0).tolist() for edge in (np.min, np.max))
-        self.low, self.high = low, high
-        self.answer = self.ask([{"label": label, "box": [*low, *high]}])
+        places = np.argwhere(self.truth)
+        self.low, self.high = places.min(0).tolist(), places.max(0).tolist()
+        self.answer = self.ask([{"label": label, "box": [*self.low, *self.high]}])
 
     def ask(self, prompts: Sequence[dict[str, Any]]) -> MetaTensor:
         """Return the answer, a label volume 1xXxYxZ."""
         return self.session.segment(prompts, None if self.flat else Propagation()).labels()
 
-    def click(self, answer: MetaTensor, place: np.ndarray) -> MetaTensor:
-        """Return the answer after a click on a voxel."""
-        kind = int(self.truth[tuple(place)])
-        click = {"points": [place.tolist()], "point_labels": [kind]}
-        return self.ask([{"label": self.label, "mask": answer, **click}])
+    def click(self, answer: MetaTensor, *places: np.ndarray) -> MetaTensor:
+        """Return the answer after a click on a voxel, and those that came before it."""
+        kinds = [int(self.truth[tuple(place)]) for place in places]
+        clicks = {"points": [place.tolist() for place in places], "point_labels": kinds}
+        return self.ask([{"label": self.label, "mask": answer, **clicks}])
 
     def score(self, answer: MetaTensor) -> float:
         """Return the DSC of an answer in percent."""
@@ -80,61 +87,75 @@ class Organ:
         inside = ndimage.distance_transform_edt(best[:, :, k])
         return np.array([*np.unravel_index(inside.argmax(), inside.shape), k])
 
+    def curve(self, clicks: int) -> list[float]:
+        """Return the DSC of the box's answer, and after each click on the largest error."""
+        answer, found, places = self.answer, [self.score(self.answer)], list[np.ndarray]()
+        for _ in range(clicks):
+            begun = time.monotonic()
+            places.append(self.largest_error(answer))
+            answer = self.click(answer, *places)
+            found.append(self.score(answer))
+            print(f"{self.label}: {found[-1]:.2f} after {time.monotonic() - begun:.2f} s")
+        return found
 
-def organs_of(options: argparse.Namespace) -> list[Organ]:
-    """Ask for each organ of each labelled volume by its box."""
-    if options.tuned:
-        network, about = open_tuned(options.tuned)
-        labels = about.get("labels", LABELS)
-    else:
-        network, labels = build(options.backbone), LABELS
-    backbone, found = backbone_named(network.backbone), []
-    split = abdomen_ct_items(options.dir, labels=labels)
-    for item in [item for side in split.values() for item in side]:
-        volume = read_volume(item["image"])
-        truth = read_labels_like(volume, item["label"], labels).numpy()[0]
-        windowed = Windowd(keys="image", window=WINDOW)({"image": volume})["image"]
-        session = VolumeSession(windowed, network.eval(), backbone, labels)
-        for label, values in session.labels.items():
-            if (there := np.isin(truth, values)).sum() >= LEAST:
-                found.append(Organ(session, label, there, options.plane == "slice"))
-    return found
+    def changes(self, places: np.ndarray) -> list[float]:
+        """Return by how much single clicks on voxels (Nx3) change the DSC of the box's answer."""
+        before = self.score(self.answer)
+        return [self.score(self.click(self.answer, place)) - before for place in places]
+
+
+def measure(organ: Organ, clicks: int, count: int) -> dict[str, list[float]]:
+    """Return the figures of an organ, see the table ``clicks`` of the studies."""
+    random = np.random.default_rng(0)
+    wrong = np.argwhere((organ.answer.numpy()[0] > 0) != organ.truth)
+    places = {
+        "in the box": random.integers(organ.low, np.add(organ.high, 1), (count, 3)),
+        "on errors": random.choice(wrong, count),
+    }
+    found = {"curve": organ.curve(clicks)}
+    found |= {name: organ.changes(some) for name, some in places.items()}
+    return {name: np.round(figures, 3).tolist() for name, figures in found.items()}
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the volumes of a folder and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("dir")
-    parser.add_argument("--tuned")
+    parser.add_argument("--study", type=Path, required=True, help="folder of its runs.jsonl")
+    parser.add_argument("--cell", required=True, help="of the run, in that table")
+    parser.add_argument("--name", default="SAM as published")
+    parser.add_argument("--tuned", help="a tuned part; SAM as published if not given")
     parser.add_argument("--backbone", default="mobile_sam")
     parser.add_argument("--clicks", type=int, default=5)
     parser.add_argument("--random", type=int, default=50)
     parser.add_argument("--plane", choices=("volume", "slice"), default="volume")
-    options = parser.parse_args()
-    random = np.random.default_rng(0)
-    curves, changes, seconds = [], [], []
-    for organ in organs_of(options):
-        answer, curve = organ.answer, [organ.score(organ.answer)]
-        for _ in range(options.clicks):
-            begun = time.monotonic()
-            answer = organ.click(answer, organ.largest_error(answer))
-            seconds.append(time.monotonic() - begun)
-            curve.append(organ.score(answer))
-        for _ in range(options.random):
-            place = random.integers(organ.low, np.add(organ.high, 1))
-            changes.append(organ.score(organ.click(organ.answer, place)) - curve[0])
-        curves.append(curve)
-        print(organ.label, np.round(curve, 1).tolist(), flush=True)
-    told = {
-        "organs": len(curves),
-        "dsc": np.mean(curves, 0).round(2).tolist(),
-        "click_s": round(float(np.median(seconds)), 2),
-        "longest_s": round(max(seconds), 2),
-        "random_mean": round(float(np.mean(changes)), 3) if changes else None,
-        "random_worst": round(min(changes), 2) if changes else None,
-        "random_worse": sum(change < -0.05 for change in changes),
-    }
-    print(json.dumps(told))
+    parser.add_argument("--cases", nargs="*")
+    parser.add_argument("--organs", nargs="*", default=list(LABELS), choices=list(LABELS))
+    given = parser.parse_args()
+    keep_apart({"study": given.study}, {"dir": given.dir})
+    network = (
+        open_tuned(given.tuned)[0] if given.tuned else methods.coefficients(build(given.backbone))
+    )
+    about = {"name": given.name, "backbone": network.backbone, "plane": given.plane}
+    found = of_before(given.study, given.cell, about)
+    split = abdomen_ct_items(given.dir, labels=LABELS)
+    for item in [item for side in split.values() for item in side]:
+        if given.cases and item["case"] not in given.cases:
+            continue
+        volume = read_volume(item["image"])
+        truth = read_labels_like(volume, item["label"], LABELS).numpy()[0]
+        windowed = Windowd(keys="image", window=WINDOW)({"image": volume})["image"]
+        backbone = backbone_named(network.backbone)
+        session = Session(windowed, network.eval(), backbone, LABELS)
+        session.cache = FeatureCache(cache_dir() / "features")
+        session.prefix = prefix_hash(network)
+        for label in given.organs:
+            if (there := truth == LABELS[label]).sum() >= LEAST:
+                organ = Organ(session, label, there, given.plane == "slice")
+                figures = {label: measure(organ, given.clicks, given.random)}
+                print(item["case"], json.dumps(figures), flush=True)
+                found = merged(found, {item["case"]: figures})
+                write_run(given.study, given.cell, {**about, "cases": found})
 
 
 if __name__ == "__main__":

@@ -21,13 +21,16 @@ def free_port() -> int:
 class Server:
     """What a test needs of the process: where it listens, works and writes its log."""
 
-    def __init__(self, folder: Path, bundle: Path, studies: str, *options: str) -> None:
+    def __init__(
+        self, folder: Path, bundle: Path, studies: str, *options: str, **environment: str
+    ) -> None:
         self.port = free_port()
         self.url, self.bundle = f"http://127.0.0.1:{self.port}", bundle
         self.folder, self.log = folder, folder / "server.log"
         serve = [sys.executable, str(bundle / "label_app" / "serve.py"), "--studies", studies]
         environment = {
             **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            **environment,
             "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
             "SAMPARSER_CACHE": os.environ.get("SAMPARSER_CACHE", str(folder / "cache")),
         }
@@ -45,7 +48,7 @@ class Server:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                if requests.get(f"{self.url}/info/", timeout=5).ok:
+                if requests.get(f"{self.url}/auth/", timeout=5).ok:
                     return
             except requests.ConnectionError:
                 time.sleep(0.5)

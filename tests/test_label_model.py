@@ -26,6 +26,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.sam import build
 from samparser_monai.tuned.part import save_tuned
 from samparser_monai.volumes.propagation import Propagation
+from samparser_monai.volumes.segmentation import Mask, Segmentation
 
 BOX = {"label": "liver", "box": [4, 12, 3, 24, 32, 3]}
 
@@ -131,6 +132,33 @@ def test_a_volume_goes_on_under_a_rain_of_clicks(volumes: Any) -> None:
     assert answered[1] > 5
 
 
+def test_slices_near_the_viewed_one_are_computed_ahead_after_all_others(
+    volumes: Any, tmp_path: Path
+) -> None:
+    path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
+    session, _ = volumes.session(path, "start")
+    turns, order, seen = volumes.model.turns, [], session.embedding
+    done = threading.Event()
+
+    def embedding(k: int) -> torch.Tensor:
+        order.append(k)
+        if len(order) == session.view.depth:
+            done.set()
+        return seen(k)
+
+    session.embedding = embedding
+    with turns.taken(CLICK, "click"):
+        volumes.ahead.near(session, 4)
+        time.sleep(0.2)
+        assert not order  # it waits for the click
+    assert done.wait(30)
+    with turns.taken(CLICK, "another"):
+        assert [abs(k - 4) for k in order] == sorted(abs(k - 4) for k in order)
+    click, _ = volumes.session(path, "start")
+    click.segment([BOX])
+    assert click.computed == 0
+
+
 def test_who_has_left_is_not_computed_to_the_end(volumes: Any, tmp_path: Path) -> None:
     path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
     session, _ = volumes.session(path, "start")
@@ -163,7 +191,10 @@ def person(volumes: Any, tmp_path: Path) -> Any:
         asked = Asked(given, session, volumes.history, dimension)
         if "undo" in request:
             return [], asked.undone().numpy()[0]
-        prompts = asked.going_on(prompts_of(given, list(LABELS), asked.shape, dimension))
+        if "selected_label_name" in request:
+            prompts = asked.scribbled()
+        else:
+            prompts = asked.going_on(prompts_of(given, list(LABELS), asked.shape, dimension))
         found = session.segment(prompts, Propagation(evidence=0) if dimension == 3 else None)
         return prompts, asked.remembered(found.labels(), prompts).numpy()[0]
 
@@ -191,6 +222,25 @@ def test_a_click_goes_on_from_the_last_answer_of_its_person(person: Any) -> None
     assert "mask" not in anew[0]
     moved, _ = person("ann", roi=[5, *ROI[1:]])
     assert "mask" not in moved[0]
+
+
+@pytest.mark.parametrize("roi", [None, ROI])
+def test_a_click_that_takes_most_of_the_body_is_doubted(
+    volumes: Any, tmp_path: Path, roi: list | None
+) -> None:
+    path = str(save_volume(tmp_path / "0.nii.gz", ct(0)[0]))
+    session, _ = volumes.session(path, "start")
+    given = {"image": path, "label": "liver", "roi": roi, "foreground": [[14, 22, 3]]}
+    asked = Asked(given, session, volumes.history, 2)
+    asked.going_on(prompts_of(given, list(LABELS), asked.shape, 2))
+    for share, doubted in ((0.9, True), (0.1, False)):
+        logits = torch.full((64, 64), -9.0)
+        logits[: int(64 * share)] = 9.0
+        masks = {3: [Mask("liver", logits, 0.9)]}
+        found = Segmentation(session.view, session.labels, session.backbone.image_size, masks)
+        told = asked.doubts(found)
+        assert bool(told) == (doubted and roi is None)
+        assert not told or "draw a box" in told[0]
 
 
 def test_undo_goes_back_step_by_step(person: Any) -> None:
@@ -244,6 +294,58 @@ def test_a_segment_that_is_sent_is_where_a_click_goes_on_from(person: Any, tmp_p
     other = save_volume(tmp_path / "other.nii.gz", np.where(drawn, 3, ct(0)[1]).astype(np.uint8))
     with pytest.raises(InputError, match=r"does not show 'kidney': its values are \[1, 3\]"):
         person(None, label="kidney", foreground=[[30, 12, 3]], draft=str(other))
+
+
+def scribbled(folder: Path, draft: np.ndarray, **strokes: tuple) -> dict[str, Any]:
+    """Return a request as 3D Slicer sends strokes: the last of its segments, over the others."""
+    segments = {"Spleen": ct(0)[1] == 3, "Leber": draft}
+    values, names = np.zeros(draft.shape, np.uint8), list(segments)
+    for n, segment in enumerate(segments.values(), start=1):
+        values[segment] = n
+    for name, place in strokes.items():
+        names.append(name)
+        values[place] = len(names)
+    path = save_volume(folder / "strokes.nii.gz", values)
+    info = [{"name": name, "id": n} for n, name in enumerate(names, start=1)]
+    asked = {"roi": [], "label_info": info, "selected_label_name": "Leber", "draft": str(path)}
+    return {**asked, "label": None}
+
+
+def test_strokes_change_what_is_there_and_hold(person: Any, tmp_path: Path) -> None:
+    draft = ct(0)[1] == 1
+    adds, takes, agrees = np.s_[36:44, 12:15, 3], np.s_[10:20, 20:22, 2], np.s_[8:20, 18:24, 4]
+    more = {"background_scribbles": takes, "foreground_scribbles": adds}
+    (one,), found = person("ann", **scribbled(tmp_path, draft, **more))
+    before = one["mask"].numpy()[0] > 0
+    assert np.array_equal(before, draft)  # what the strokes hide is as beside them
+    kinds = np.array(one["point_labels"])
+    points = np.array(one["points"])
+    assert {tuple(p) for p in points[:, 2:]} == {(2,), (3,)}
+    assert [(kinds == kind).sum() for kind in (0, 1)] == [6, 6]
+    assert all(found[adds].ravel() == 1)
+    assert not found[takes].any()
+    assert np.array_equal(found[:, :, 5], np.where(draft, 1, 0)[:, :, 5])
+    _, same = person("ann", **scribbled(tmp_path, draft, foreground_scribbles=agrees))
+    assert np.array_equal(same == 1, draft)
+    prompts, _ = person("ann", foreground=[[40, 30, 1]])
+    assert np.array_equal(prompts[0]["mask"].numpy()[0] > 0, draft)  # a click goes on from it
+
+
+def test_strokes_begin_an_organ_and_are_checked(person: Any, tmp_path: Path) -> None:
+    nothing, stroke = np.zeros((48, 40, 6), bool), np.s_[8:20, 18:24, 3]
+    asked = scribbled(tmp_path, nothing, foreground_scribbles=stroke)
+    for roi, kinds in (([], {"points"}), (ROI, {"box", "points"})):
+        prompts, found = person(None, **{**asked, "roi": roi})
+        assert {kind for p in prompts for kind in ("box", "points") if kind in p} == kinds
+        assert (found[stroke] == 1).all()
+    for wrong, message in (
+        ({"draft": None}, "come as a label volume"),
+        ({"selected_label_name": "Segment_3"}, "selected_label_name"),
+        ({"label_info": []}, "no segment 'foreground_scribbles'"),
+        (scribbled(tmp_path, nothing, background_scribbles=stroke), "a foreground scribble"),
+    ):
+        with pytest.raises(InputError, match=message):
+            person(None, **{**asked, **wrong})
 
 
 def test_other_organs_can_be_locked(person: Any) -> None:

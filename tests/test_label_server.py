@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,94 @@ def test_clicks_go_on_from_an_answer_or_a_segment_and_are_undone(
     assert told["goes_on"] == ["liver"]
     assert np.array_equal(np.asanyarray(nib.load(sent).dataobj), first)
     requests.delete(f"{server.url}/datastore/label?id=case_0&tag=draft", timeout=30)
+
+
+def test_slicer_scribbles_request(server: Server, client: MONAILabelClient, tmp_path: Path) -> None:
+    """As the plugin sends it: its segments in one volume, the strokes last, numbered by ``id``."""
+    assert client.info()["models"]["samparser_scribbles"]["type"] == "scribbles"
+    values = (ct(0)[1] == 1).astype(np.uint8)
+    values[10:14, 20:24, 2], values[38:42, 30:33, 2] = 2, 3
+    names = ["liver", "background_scribbles", "foreground_scribbles"]
+    params = {
+        **{"tuned": "latest", "lock_others": False, "save": False, "roi": []},
+        "label_info": [{"name": name, "id": n} for n, name in enumerate(names, start=1)],
+        "selected_label_name": "liver",
+        **{"result_extension": ".nrrd", "result_dtype": "uint8", "client_id": "strokes"},
+    }
+    path = save_volume(tmp_path / "strokes.nii.gz", values)
+    file, told = client.infer("samparser_scribbles", "case_0", params, label_in=str(path))
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T
+    assert not found[10:14, 20:24, 2].any()
+    assert (found[38:42, 30:33, 2] == 1).all()
+    assert np.array_equal(found[:, :, 5], values[:, :, 5])
+    assert told["goes_on"] == ["liver"]
+    refused = post(server, "samparser_scribbles", "case_0", selected_label_name="liver")
+    assert refused.status_code == 422
+    assert "come as a label volume" in refused.json()["detail"]
+
+
+def test_answers_are_put_into_the_label_on_request(
+    server: Server, client: MONAILabelClient
+) -> None:
+    def saved() -> np.ndarray:
+        asked = {"label": "case_2", "tag": "final"}
+        answer = requests.get(f"{server.url}/datastore/label", params=asked, timeout=30)
+        return np.asanyarray(nib.Nifti1Image.from_bytes(gzip.decompress(answer.content)).dataobj)
+
+    box = {"label": "liver", "roi": ONE_SLICE}
+    liver = mask_of(server, "samparser_slice", "case_2", save=True, client_id="ann", **box)
+    assert np.array_equal(saved(), liver)
+    more = {"label": "kidney", "roi": [26, 34, 7, 17, 1, 1], "save": True}
+    kidney = mask_of(server, "samparser_slice", "case_2", client_id="ann", **more)
+    assert np.array_equal(saved(), np.where(kidney > 0, kidney, liver))
+    info = requests.get(f"{server.url}/datastore/label/info?label=case_2&tag=final", timeout=30)
+    assert info.json()["by"] == "ann"
+    assert {one["name"] for one in info.json()["label_info"]} == {"liver", "kidney"}
+    requests.delete(f"{server.url}/datastore/label?id=case_2&tag=final", timeout=30)
+
+
+def test_reviewer_lists_corrects_approves_and_sees_how_labels_agree(
+    server: Server, client: MONAILabelClient, tmp_path: Path
+) -> None:
+    """The calls of MONAI Label's Reviewer, in its order."""
+    url, image = f"{server.url}/datastore/", "case_2"
+
+    def listed() -> dict:
+        found = requests.get(url, params={"output": "all"}, timeout=30).json()
+        return found["objects"][image]["labels"]
+
+    info = {"label_info": [{"name": "liver", "idx": 1}]}
+    drawn = (ct(2)[1] == 1).astype(np.uint8)
+    corrected = drawn.copy()
+    corrected[:12] = 0
+    client.save_label(
+        image, str(save_volume(tmp_path / "a.nii.gz", drawn)), "final", {**info, "client_id": "ann"}
+    )
+    assert listed()["final"]["info"]["by"] == "ann"
+    asked = {"label": image, "tag": "final"}
+    assert requests.get(f"{url}image", params={"image": image}, timeout=30).ok
+    assert requests.get(f"{url}label", params=asked, timeout=30).ok
+    version = save_volume(tmp_path / "b.nii.gz", corrected)
+    more = {**info, "client_id": "reviewer", "segmentationMeta": {"status": "flagged"}}
+    client.save_label(image, str(version), "version_1", more)
+    meta = {"status": "approved", "approvedBy": "reviewer", "level": "hard", "comment": "dome"}
+    approved = requests.put(
+        f"{url}updatelabelinfo",
+        params={"label": image, "tag": "version_1"},
+        data={"params": json.dumps({"segmentationMeta": meta})},
+        timeout=30,
+    )
+    assert approved.ok, approved.text
+    both = listed()
+    assert both["version_1"]["info"]["segmentationMeta"] == meta
+    dsc = 200 * (drawn & corrected).sum() / (drawn.sum() + corrected.sum())
+    for tag, other, by in (("final", "version_1", "reviewer"), ("version_1", "final", "ann")):
+        told = both[tag]["info"]["agreement"][other]
+        assert told["by"] == by
+        assert_near(told["dsc"]["liver"], dsc, share=1e-3)
+    for tag in ("version_1", "final"):
+        asked = {"id": image, "tag": tag}
+        assert requests.delete(f"{url}label", params=asked, timeout=30).ok
 
 
 def test_a_second_user_does_not_wait_and_who_leaves_is_not_computed(
@@ -478,31 +566,53 @@ def test_uploads_keep_their_names_and_replace_nothing(server: Server, tmp_path: 
     assert temporary_files(server) == []
 
 
-def test_500_mixed_requests_and_no_growth(server: Server) -> None:
-    random.seed(0)
-    process = psutil.Process(server.process.pid)
+def test_500_mixed_requests_of_three_threads(server: Server) -> None:
+    """No error, nothing mixed, and no growth."""
+    process, url = psutil.Process(server.process.pid), server.url
+    points = {"liver": [14, 22, 3], "kidney": [30, 12, 2], "spleen": [40, 30, 1]}
 
-    def ask(n: int) -> None:
-        case = f"case_{n % 3}"
-        point = [random.randrange(side) for side in SHAPE]
-        kinds = [
-            lambda: post(server, "samparser", case, label="liver", roi=ROI),
-            lambda: post(server, "samparser_slice", case, label="kidney", foreground=[point]),
-            lambda: post(server, "samparser_slice", case, output="image", spleen=[point]),
-            lambda: post(server, "samparser", case, roi=[1, 2]),
-            lambda: requests.get(f"{server.url}/info/", timeout=60),
-            lambda: requests.post(f"{server.url}/activelearning/least_sure", json={}, timeout=60),
+    def answer(model: str, case: str, **params: Any) -> Callable:
+        return lambda: post(server, model, case, output="image", **params)
+
+    asks: list[tuple[int, Callable]] = []
+    for n in range(3):
+        case = f"case_{n}"
+        clicks = [
+            answer("samparser_slice", case, label=organ, foreground=[point])
+            for organ, point in points.items()
         ]
-        kind = n % len(kinds)
-        assert kinds[kind]().status_code == (422 if kind == 3 else 200)
+        boxes = [
+            answer("samparser", case, label="liver", roi=ROI),
+            answer("samparser_slice", case, label="liver", roi=ONE_SLICE),
+        ]
+        asks += [(200, ask) for ask in (*clicks, *boxes)]
+        asks.append((422, answer("samparser", case, roi=[1, 2])))
+    asks.append((200, lambda: requests.get(f"{url}/info/", timeout=60)))
+    asks.append(
+        (200, lambda: requests.post(f"{url}/activelearning/least_sure", json={}, timeout=60))
+    )
 
-    for n in range(60):
-        ask(n)
-    before = process.memory_info().rss
-    for n in range(500):
-        ask(n)
+    def voxels(response: requests.Response) -> bytes:
+        packed = response.headers.get("content-type") == "application/gzip"
+        return gzip.decompress(response.content) if packed else b""
+
+    alone = [voxels(ask()) for _, ask in asks]
+    assert len(set(alone)) > 12
+    order = random.Random(0).choices(range(len(asks)), k=560)
+
+    def asked(n: int) -> bool:
+        status, ask = asks[n]
+        response = ask()
+        return response.status_code == status and voxels(response) == alone[n]
+
+    with ThreadPoolExecutor(3) as threads:
+        assert all(threads.map(asked, order[:60]))
+        before = process.memory_info().rss
+        begun = time.monotonic()
+        assert all(threads.map(asked, order[60:]))
     growth = process.memory_info().rss / before - 1
-    print(f"500 requests, memory {before / 1e6:.0f} MB, growth {100 * growth:.1f} %")
+    seconds = time.monotonic() - begun
+    print(f"500 in {seconds:.0f} s, memory {before / 1e6:.0f} MB, growth {100 * growth:.1f} %")
     assert growth < 0.05
 
 
@@ -514,7 +624,7 @@ def save_final(client: MONAILabelClient, folder: Path, n: int, scrambled: bool =
         values = np.choose(values, [0, 2, 1]).astype(np.uint8)
         info = {"label_info": [{"name": "kidney", "idx": 1}, {"name": "liver", "idx": 2}]}
     path = save_volume(folder / f"label_{n}.nii.gz", values)
-    client.save_label(f"case_{n}", str(path), "final", info)
+    client.save_label(f"case_{n}", str(path), "final", {"client_id": "ann", **(info or {})})
 
 
 def finished(client: MONAILabelClient) -> dict:
@@ -544,6 +654,13 @@ def test_training_is_versioned_and_the_better_one_answers(
     assert (row["name"], row["parent"], row["labels"]) == ("first", "start", 2)
     assert row["accepted"] == (row["dsc_after"] > row["dsc_before"])
     assert row["accepted"], "the untrained network of the tests is easily bettered"
+    assert {case: one["sides"] for case, one in row["learned_from"].items()}.keys() == {
+        "case_0",
+        "case_1",
+    }
+    assert row["learned_from"]["case_0"]["by"] == "ann"
+    assert row["organs"]["liver"].keys() == {"before", "after"}
+    assert "liver: DSC" in "".join(status["details"])
     told = post(server, "samparser", "case_2", label="liver", roi=ROI).json()
     assert told["tuned"] == "first"
     after = asked()
@@ -551,6 +668,16 @@ def test_training_is_versioned_and_the_better_one_answers(
     assert not np.array_equal(after, before)
     assert np.array_equal(asked(tuned=["latest", "x"]), after)
     assert client.info()["train_stats"]["samparser"]["dsc_after"] == row["dsc_after"]
+    switch = f"{server.url}/tuned/"
+    assert requests.post(switch + "start", timeout=30).json() == {"answers": "start"}
+    assert np.array_equal(asked(), before)
+    assert requests.post(switch + "nobody", timeout=30).status_code == 422
+    assert requests.post(switch + "first", timeout=30).ok
+    assert np.array_equal(asked(), after)
+    told = requests.get(switch, timeout=30).json()
+    assert told["answers"] == "first"
+    assert told["history"][0]["organs"] == row["organs"]
+    assert [one["name"] for one in told["history"]] == ["first", "start", "first"]
 
 
 @pytest.mark.parametrize(("after", "answers"), [(89.0, "start"), (90.0, "start"), (91.0, "new")])
@@ -566,21 +693,25 @@ def test_only_a_better_model_takes_over(
     class Known(train.Tuner):
         def _train(
             self, parent: str, split: dict, work: Path, epochs: int, names: bool
-        ) -> tuple[float, float]:
+        ) -> tuple[dict, dict]:
             (work / "models").mkdir()
             (work / "models" / "tuned.safetensors").write_bytes(b"")
-            return 90.0, after
+            return {"liver": 90.0, "mean": 90.0}, {"liver": after, "mean": after}
 
     path = save_volume(tmp_path / "label.nii.gz", ct(0)[1])
     items = [{"case": c, "patient": c, "image": "", "label": str(path), "info": {}} for c in "ab"]
     monkeypatch.setattr(train, "labelled", lambda datastore, pattern: items)
-    monkeypatch.setattr(train, "check_labels", lambda *given: {})
+    told = {"organs": {"liver": 7}, "left_out": {}}
+    monkeypatch.setattr(train, "check_labels", lambda *given: dict.fromkeys("ab", told))
     model = Model(bundle)
     row = Known(model, Runs(bundle))({"name": "new"}, None)
     assert row["accepted"] == (answers == "new")
     assert model.versions.resolve("latest") == answers
     assert ("new" in model.versions.names()) == row["accepted"]
     assert [r["dsc_after"] for r in model.versions.history()] == [after]
+    assert row["organs"] == {"liver": {"before": 90.0, "after": after}}
+    sides = [one["sides"] for one in row["learned_from"].values()]
+    assert sorted(sides) == [["train"], ["validation"]]
 
 
 def test_killed_training_leaves_the_old_model(

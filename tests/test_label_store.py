@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from closeness import assert_near
 from conftest import AFFINES, LABELS, ROOT, ct, save_volume
 
 pytest.importorskip("monailabel", reason="see make test-label")
@@ -345,6 +346,31 @@ def test_segments_are_matched_and_what_is_dropped_is_told(
         check_labels(labelled(store), store, LABELS)
 
 
+def test_labels_of_two_people_stay_and_are_compared(
+    store: CheckedDatastore, tmp_path: Path
+) -> None:
+    truth = ct(0)[1]
+    drawn = {"ann": truth, "Dr. Bob/2": np.where(np.indices(truth.shape)[0] < 15, 0, truth)}
+    for person, values in drawn.items():
+        path = save_volume(tmp_path / "drawn.nii.gz", values.astype(np.uint8))
+        store.save_label("case_0", str(path), "final", {"by": person})
+    store.save_label("case_0", str(path), "final", {"by": "Dr. Bob/2"})  # their own again
+    assert store.get_labels_by_image_id("case_0").keys() == {"final", "final_ann"}
+    ann, bob = (store.get_label_info("case_0", tag) for tag in ("final_ann", "final"))
+    assert (ann["by"], bob["by"]) == ("ann", "Dr. Bob/2")
+    both = [values == 1 for values in drawn.values()]
+    dsc = 200 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum())
+    found = bob["agreement"]["final_ann"]
+    assert found["by"] == "ann"
+    assert_near(found["dsc"]["liver"], dsc, share=1e-3)
+    assert found["dsc"]["kidney"] == 100
+    assert ann["agreement"]["final"] == {"by": "Dr. Bob/2", "dsc": found["dsc"]}
+    told = store.json()["objects"]["case_0"]["labels"]["final"]["info"]
+    assert told["agreement"] == bob["agreement"]  # as the Reviewer asks for all
+    store.remove_label("case_0", "final_ann")
+    assert store.get_label_info("case_0", "final")["agreement"] == {}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("3", 3), ("label 3", 3), ("Label_02", 2), ("value: 1", 1), ("9", None), ("Segment_3", None)],
@@ -526,7 +552,9 @@ def test_options_that_cannot_be_read_are_told() -> None:
 
 
 def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) -> None:
-    from lib.segmentations import segmentation
+    import highdicom
+    from lib.segmentations import label_info_of, segmentation
+    from pydicom.sr import codedict
     from series import save_series
 
     save_series(tmp_path / "series", ct(0)[0])
@@ -535,21 +563,56 @@ def test_segmentations_have_the_names_and_codes_of_their_voxels(tmp_path: Path) 
     )
     info = [{"name": "bowel", "idx": 6}, {"name": "Milz", "idx": 3}, {"name": "x", "idx": 1}]
     made = segmentation(LABELS, str(tmp_path / "series"), str(path), info)
-    found = pydicom.dcmread(made)
-    codes = {
-        one.SegmentLabel: one.SegmentedPropertyTypeCodeSequence[0].CodeValue
-        for one in found.SegmentSequence
+    found = highdicom.seg.segread(made)
+    segments = [found.get_segment_description(n) for n in found.segment_numbers]
+    codes = {one.segment_label: one.segmented_property_type for one in segments}
+    known = {"Milz": codedict.codes.SCT.Spleen, "bowel": codedict.codes.SCT.Organ}
+    assert {name: (c.value, c.scheme_designator) for name, c in codes.items()} == {
+        name: (code.value, code.scheme_designator) for name, code in known.items()
     }
-    assert codes == {"Milz": "78961009", "bowel": "113343008"}
-    numbers = {one.SegmentLabel: one.SegmentNumber for one in found.SegmentSequence}
-    frames = [
-        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        for frame in found.PerFrameFunctionalGroupsSequence
+    assert {one.segmented_property_category.value for one in segments} == {"123037004"}
+    sources = [pydicom.dcmread(tmp_path / "series" / f"{z}.dcm") for z in range(6)]
+    frames = found.get_pixels_by_source_instance(
+        [one.SOPInstanceUID for one in sources], ignore_spatial_locations=True
+    )
+    for one in segments:
+        value = {"Milz": 1, "bowel": 2}[one.segment_label]
+        own = frames[..., one.segment_number - 1].transpose(2, 1, 0)
+        assert np.array_equal(own == 1, ct(0)[1] == value)
+    (tmp_path / "kept").mkdir()
+    shutil.move(made, tmp_path / "kept")
+    assert label_info_of(tmp_path / "kept") == [
+        {"name": "Milz", "idx": 1},
+        {"name": "bowel", "idx": 2},
     ]
-    pixels = found.pixel_array
-    for name, value in (("Milz", 1), ("bowel", 2)):
-        own = pixels[[n == numbers[name] for n in frames]]
-        assert own.sum() == (ct(0)[1] == value).sum()
+    assert label_info_of(tmp_path / "series") == label_info_of(tmp_path / "none") == []
+
+
+def test_structure_sets_have_the_names_and_outlines_of_their_voxels(tmp_path: Path) -> None:
+    from lib.structures import structure_set
+    from rt_utils import RTStructBuilder
+    from series import save_series
+
+    values = ct(0)[1] * 3
+    values[12:16, 20:24, 2] = 0  # a hole
+    save_series(tmp_path / "series", ct(0)[0])
+    path = save_volume(
+        tmp_path / "label.nii.gz", values, np.diag([-0.8, -0.8, 3.0, 1.0]) + _shifted()
+    )
+    made = structure_set(LABELS, str(tmp_path / "series"), str(path), [{"name": "Milz", "idx": 3}])
+    found = pydicom.dcmread(made)
+    assert (found.Modality, found.PatientID) == ("RTSTRUCT", "1")
+    names = [one.ROIName for one in found.StructureSetROISequence]
+    assert names == ["Milz", "value 6"]
+    reader = RTStructBuilder.create_from(str(tmp_path / "series"), made)
+    corner = found.ROIContourSequence[0].ContourSequence[0].ContourData[:3]
+    inside = values[:, :, round(corner[2] / 3)] == 3
+    column, row = round((corner[0] - 5) / 0.8), round((corner[1] + 7) / 0.8)
+    assert inside[column, row]  # it lies on a voxel of the organ's edge
+    sources, sequence = reader.series_data, found.ROIContourSequence[0].ContourSequence
+    shown = {c.ContourImageSequence[0].ReferencedSOPInstanceUID for c in sequence}
+    by_slice = [one.SOPInstanceUID in shown for one in sources]
+    assert by_slice == (values == 3).any((0, 1)).tolist()
     Path(made).unlink()
 
 

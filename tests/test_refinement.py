@@ -93,6 +93,59 @@ def test_what_a_background_click_takes_away_was_too_much(knowing: VolumeSession)
     assert np.array_equal(found[5:], draft[5:])
 
 
+def saying(session: VolumeSession, monkeypatch: pytest.MonkeyPatch, shown: np.ndarray) -> None:
+    """Let the network say what is shown, XxYxZ, whatever it is asked."""
+
+    def answer(asks: list[Ask]) -> list[Mask]:
+        values = session.view.seen(volume_of(shown))
+        pixels = [torch.from_numpy(values[:, :, ask.k].T.copy()) for ask in asks]
+        shares = [coverage([one], session.backbone.image_size, 64)[0] for one in pixels]
+        return [Mask(a.label, (s - 0.5) * 16, 1.0) for a, s in zip(asks, shares, strict=True)]
+
+    monkeypatch.setattr(session, "answer", answer)
+
+
+def test_a_click_by_the_outline_means_no_more_than_that(
+    session: VolumeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = int(np.flatnonzero(LIVER[:, 22, 3]).max())
+    saying(session, monkeypatch, np.ones_like(LIVER))
+    added = refined(session, LIVER, **clicked([edge + 1, 22, 3])) > 0
+    assert added[edge + 1, 22, 3]
+    assert (added != LIVER).sum() == 1
+    saying(session, monkeypatch, np.zeros_like(LIVER))
+    taken = refined(session, LIVER, **clicked([edge, 22, 3], kinds=[0])) > 0
+    assert not taken[edge, 22, 3]
+    assert (taken != LIVER).sum() == 1
+
+
+def test_a_change_does_not_grow_on_other_slices(
+    session: VolumeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = LIVER.copy()
+    draft[15:, :, :] = False
+    shown = np.ones_like(LIVER)
+    shown[:, :, 2] = LIVER[:, :, 2]
+    saying(session, monkeypatch, shown)
+    found = refined(session, draft, **clicked([17, 22, 2])) > 0
+    changed = (found != draft).sum((0, 1))
+    assert changed[2] > 20
+    assert (changed <= 1.2**5 * changed[2]).all()
+    assert not found[30:].any()
+
+
+def test_what_earlier_clicks_say_holds(
+    session: VolumeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saying(session, monkeypatch, np.zeros_like(LIVER))
+    draft = LIVER | KIDNEY
+    held, wrong = [30, 12, 3], [28, 12, 3]
+    assert draft[tuple(held)] and draft[tuple(wrong)]
+    found = refined(session, draft, **clicked(held, wrong, kinds=[1, 0])) > 0
+    assert found[tuple(held)]
+    assert (found != draft).sum() == 1
+
+
 @pytest.mark.parametrize("kind", [0, 1])
 def test_a_click_adds_or_takes_whatever_the_network_says(session: VolumeSession, kind: int) -> None:
     place = OUTSIDE if kind else INSIDE

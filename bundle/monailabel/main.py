@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,19 +19,23 @@ from lib.audit import told_of  # noqa: E402
 from lib.endpoints import SENT, replace_endpoints  # noqa: E402
 from lib.errors import answer_errors  # noqa: E402
 from lib.guard import guard  # noqa: E402
-from lib.infer import AUTO, Finder, Segmenter  # noqa: E402
+from lib.infer import AUTO, Finder, Scribbler, Segmenter  # noqa: E402
+from lib.keeping import put  # noqa: E402
 from lib.labels import labels_given, with_own_values  # noqa: E402
 from lib.learning import BatchSegmenter, LeastSure, OrganScore  # noqa: E402
-from lib.limits import check_picture, check_size, number  # noqa: E402
+from lib.limits import check_picture, check_size, number, yes  # noqa: E402
 from lib.model import Model  # noqa: E402
+from lib.people import check_saving, person_of, read_tokens  # noqa: E402
 from lib.processes import this_process  # noqa: E402
 from lib.runs import SERVER, Runs  # noqa: E402
 from lib.segmentations import replace_segmentations  # noqa: E402
 from lib.series import CheckedSeries  # noqa: E402
 from lib.sessions import CheckedSessions  # noqa: E402
 from lib.stores import CheckedDatastore  # noqa: E402
+from lib.switching import add_switch  # noqa: E402
 from lib.threads import off_the_loop  # noqa: E402
 from lib.train import Tuner  # noqa: E402
+from lib.viewer import tell_refusals  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces import app as interfaces  # noqa: E402
@@ -52,8 +55,10 @@ class SamParserApp(MONAILabelApp):
     ``--conf bundle DIR`` names another bundle than the one that the app lies in, ``--conf labels
     '{"liver": 1}'`` other organs, ``--conf backbone NAME`` another backbone. ``--conf hosts A,B``
     are names under which the server is reached beside this machine's own, ``--conf upload_gb 2``
-    and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf patient REGEX``
-    finds the patient in the name of an image, ``--conf versions 20`` is how many models stay.
+    and ``--conf unpacked_gb 4`` what a request and a volume may take, ``--conf open_requests 32``
+    how many requests one address may have open, ``--conf patient REGEX`` finds the patient in the
+    name of an image, ``--conf versions 20`` is how many models stay,
+    ``--conf rtstruct true`` has labels sent to a DICOMweb server as structure sets too.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -66,6 +71,8 @@ class SamParserApp(MONAILabelApp):
         self.runs = Runs(self.model.bundle)
         self.unpacked = int(number(conf, "unpacked_gb", 4) * 1e9)
         self.uploaded = int(number(conf, "upload_gb", 2) * 1e9)
+        self.open = int(number(conf, "open_requests", 32, least=1))
+        self.rtstruct = yes(conf, "rtstruct")
         super().__init__(
             app_dir,
             studies,
@@ -81,6 +88,7 @@ class SamParserApp(MONAILabelApp):
         return {
             AUTO: Finder(self.volumes, "All organs that the model knows by name, no prompt"),
             "samparser": Segmenter(self.volumes, 3, "The whole organ from a box or clicks"),
+            "samparser_scribbles": Scribbler(self.volumes, "What a brush adds and takes away"),
             "samparser_slice": Segmenter(self.volumes, 2, "One slice from a box or clicks"),
         }
 
@@ -105,6 +113,7 @@ class SamParserApp(MONAILabelApp):
         interfaces.DICOMWebDatastore = CheckedSeries
         if self.studies.startswith(("http://", "https://")):
             store = super().init_datastore()
+            store.rtstruct = self.rtstruct
         else:
             store = CheckedDatastore(
                 self.studies,
@@ -138,15 +147,17 @@ class SamParserApp(MONAILabelApp):
         os.environ[SERVER] = json.dumps(this_process())
         self.runs.clear()
         hosts = [host.strip() for host in self.conf.get("hosts", "").split(",") if host.strip()]
-        guard(app, hosts, self.uploaded)
+        guard(app, hosts, self.uploaded, self.open)
         replace_endpoints(self.check_training, self.runs.stopped)
         replace_segmentations(self.model.labels)
         answer_errors(app)
+        read_tokens()
+        tell_refusals()
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         off_the_loop(app)
+        add_switch(app, self.model.versions)
         self.model.network(name := self.model.versions.resolve("latest"))
         log.info("answers come from tuned part %s", name)
-        threading.Thread(target=Segmenter.warm_up, daemon=True).start()  # nobody waits for it
         super().on_init_complete()
 
     def check_training(self, request: dict[str, Any]) -> None:
@@ -166,7 +177,8 @@ class SamParserApp(MONAILabelApp):
             InputError: it cannot be answered.
         """
         told_of(request)
-        request = _without_paths(request)
+        check_saving(request)
+        request = {**_without_paths(request), "client_id": person_of(request)}
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
         if not kept and not self._uploaded(image):
@@ -193,6 +205,10 @@ class SamParserApp(MONAILabelApp):
                 result = super().infer(request, datastore)
             except RuntimeError as error:  # MONAI's transforms wrap what a volume's reader says
                 raise (root_cause(error) or error) from None
+        if kept and request.get("save") and result["params"].get("organs"):
+            flat = self._infers[request["model"]].dimension == 2
+            organs = [row["organ"] for row in result["params"]["organs"]]
+            put(store, image, result["file"], organs, flat, request["client_id"])
         if kept and (told := result["params"].get("least_sure")):
             store.update_image_info(image, {"least_sure": told})
         return result

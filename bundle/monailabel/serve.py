@@ -14,10 +14,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads that spin cost
 os.environ.setdefault("PYTHONPATH", "")  # MONAI Label's background tasks read it
+sys.modules["mlflow"] = None  # type: ignore[assignment]  # MONAI would load it: a clinician waits
 
-from lib.processes import running, this_process
-from monailabel.main import Main
-from monailabel.utils.async_tasks.utils import background_processes, stop_background_task
+from lib.processes import running, this_process  # noqa: E402
+from monailabel.main import Main  # noqa: E402
+from monailabel.utils.async_tasks.utils import (  # noqa: E402
+    background_processes,
+    stop_background_task,
+)
 
 PREFIX, OWNER = "samparser_label_", "owner.json"
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from samparser_monai.errors import InputError, at_least
 from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.asking import Ask, Asking, together
+from samparser_monai.volumes.refinement import after_clicks
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.targets import SlicePrompt, Target
@@ -111,43 +112,22 @@ class Propagation:
     def corrected(
         self, session: VolumeSession, target: Target, looks: Appearance, found: Masks
     ) -> Asking[Masks]:
-        """Find masks after the clicks on them; one that says what was found changes nothing."""
+        """Find masks after the clicks on them, as ``refinement`` does.
+
+        A slice that shows nothing yet is first asked by what the nearest one shows.
+        """
         found = dict(found)
         for k, prompt in sorted(target.prompts.items()):
             if prompt.points is None or session.agrees(found.get(k), prompt.points):
                 continue
             near = min(found, key=lambda n: abs(n - k), default=None)
-            if near is not None and (near == k or prompt.starts):
-                found[k] = yield from self.correct(session, target, looks, k, found[near], prompt)
+            if near is None or not (near == k or prompt.starts):
+                continue
+            mask = found[near]
+            if near != k and (asked := self.prompt(session, target, mask, k)) is not None:
+                mask = yield from self.follow(session, looks, k, mask, asked)
+            found[k] = after_clicks(session, k, mask, prompt.points)
         return found
-
-    def correct(
-        self,
-        session: VolumeSession,
-        target: Target,
-        looks: Appearance,
-        k: int,
-        mask: Mask,
-        prompt: SlicePrompt,
-    ) -> Asking[Mask]:
-        """Find the mask of slice ``k`` after the clicks of a prompt that contradict ``mask``.
-
-        The network is asked by the mask's box and the clicks, with and without the mask. Of the
-        mean, cut by what the organ looks like and uncut, and each answer, the first one that says
-        what the clicks say is taken.
-        """
-        assert prompt.points is not None
-        asked = self.prompt(session, target, mask, k) or SlicePrompt()
-        box = asked.box if prompt.box is None else prompt.box
-        if box is not None:
-            shown = prompt.points[prompt.points[:, 2] > 0, :2]
-            low, high = (torch.cat([corner[None], shown]) for corner in (box[:2], box[2:]))
-            box = torch.cat([low.amin(0), high.amax(0)])
-        asked = SlicePrompt(box, prompt.points)
-        one, other = yield [Ask(k, mask.label, asked, given) for given in (mask.logits, None)]
-        mean = Mask(mask.label, (one.logits + other.logits) / 2, (one.iou + other.iou) / 2)
-        tried = [self.cut(session, looks, k, mean), mean, one, other]
-        return next((m for m in tried if session.agrees(m, prompt.points)), tried[0])
 
     def start(self, target: Target) -> Asking[Masks]:
         """Find the mask of the slice, of several, whose mask is surest in the 3-D box.

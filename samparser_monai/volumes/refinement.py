@@ -6,7 +6,7 @@ organ anew on its slices. All else stays as it was, to the voxel.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,10 +30,16 @@ MOST = 12
 """Slices above and below a click's that it may change."""
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
 """Of the pixels there are: an answer to a click that changes more is another organ's."""
+THICK, REACH, SLACK = 1.2, 4.0, 2.0
+"""How thick a click's change is at most, and to slices how far away it goes on: in the click's
+distance to the outline, and in mm beside that. Who clicks in the middle of what is wrong says by
+that distance how large it is."""
+HEARD = 0.8
+"""Of the clicks on a slice that say otherwise, a brush's say: so many an answer must follow."""
 SLOPE = 2.0
 """How far a surface may move sideways from slice to slice, in slice distances."""
-LEAST = 0.1
-"""Of the pixels changed on a slice: where its neighbour has fewer to change, a change ends."""
+LEAST, MOST_GROWN = 0.1, 1.2
+"""Of the pixels changed on a slice: where its neighbour has fewer or more to change, it stays."""
 NEIGHBOURS = np.ones((3, 3))  # of a pixel, 8
 
 
@@ -70,9 +76,9 @@ def refined(
     draft.ask_boxes(propagate)
     for k, prompt in sorted(target.prompts.items()):
         if prompt.points is not None and k not in target.fixed:
-            changed = draft.correct(k, prompt.points)
+            changed, reach = draft.correct(k, prompt.points)
             for step in (-1, 1) if propagate is not None else ():
-                draft.follow(k, changed, step)
+                draft.follow(k, changed, reach, step)
     return dict(draft.masks())
 
 
@@ -84,7 +90,7 @@ def after_clicks(session: "VolumeSession", k: int, mask: Mask, points: Tensor) -
     draft = Draft(session, Target(mask.label, draft=nothing))
     full = mask.over(session.view.size, session.backbone.image_size)
     draft.changed[k] = (full > 0).cpu().numpy()
-    return dict(draft.masks())[k] if draft.correct(k, points).any() else mask
+    return dict(draft.masks())[k] if draft.correct(k, points)[0].any() else mask
 
 
 class Draft:
@@ -142,21 +148,26 @@ class Draft:
                 full = mask.over(self.session.view.size, self.side)
                 self.changed[k], self.ious[k] = (full > 0).cpu().numpy(), mask.iou
 
-    def correct(self, k: int, points: Tensor) -> np.ndarray:
-        """Let clicks (Px3) change slice ``k``; return what has changed, HxW: 1 added, -1 taken.
+    def correct(self, k: int, points: Tensor) -> tuple[np.ndarray, float]:
+        """Let clicks (Px3) change slice ``k``.
+
+        Return what has changed, HxW: 1 added, -1 taken; and how far from the slice that may be
+        wrong too (mm).
 
         The network is asked by the box of what is there and of the clicks, and the clicks. Of an
         answer counts what is connected with a click that says otherwise than what is there; of
-        several answers the first that changes them all and not too much. Where there is none the
-        clicks are right about their own voxels alone.
+        several answers the one that changes least, but hears the clicks. Where none does, or all
+        change too much, the clicks are right about their own voxels alone.
         """
         before, places = self.pixels(k), pixels_of(points, self.session.view.size, self.side)
         columns, rows = places.T.numpy()
         kinds = points[:, 2].numpy() > 0
         wrong = before[rows, columns] != kinds
+        nothing = np.zeros(before.shape, np.int8)
         if not wrong.any():
-            return np.zeros(before.shape, np.int8)
+            return nothing, 0.0
         box = self._box(before, points[points[:, 2] > 0, :2])
+        depths, said = self._depths(before, columns[wrong], rows[wrong]), list[Any]()
         for now, iou in self._answers(k, SlicePrompt(box, points), before):
             change = np.zeros(before.shape, np.int8)
             for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
@@ -164,22 +175,39 @@ class Draft:
                 numbered, _ = ndimage.label(other, NEIGHBOURS)
                 own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
                 change[np.isin(numbered, list(own))] = sign
-            if self._believed(change, before) and (change[rows[wrong], columns[wrong]] != 0).all():
-                self._change(k, change, iou)
-                return change
-        return np.zeros(before.shape, np.int8)
+            moved = change[rows, columns] != 0  # what other clicks say stays
+            heard = moved[wrong].mean() >= HEARD and not moved[~wrong].any()
+            if heard and self._believed(change, before, depths.max()):
+                said.append((change, iou))
+        if not said:
+            return nothing, 0.0
+        change, iou = min(said, key=lambda one: np.count_nonzero(one[0]))
+        self._change(k, change, iou)
+        return change, REACH * depths.max() + SLACK
 
-    @staticmethod
-    def _believed(change: np.ndarray, before: np.ndarray) -> bool:
+    def _depths(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return how far clicks at some pixels are from the outline (mm); infinity without one."""
+        x, y, _ = self.session.view.spacing
+        inside, outside = (
+            ndimage.distance_transform_edt(there, (y, x)) if not there.all() else there + np.inf
+            for there in (before, ~before)
+        )
+        return np.where(before, inside, outside)[rows, columns]
+
+    def _believed(self, change: np.ndarray, before: np.ndarray, depth: float) -> bool:
+        """Tell whether clicks, the deepest in mm from the outline, can mean so much of a change."""
         area, added, taken = (int(m.sum()) for m in (before, change > 0, change < 0))
-        return not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
+        x, y, _ = self.session.view.spacing
+        thick = ndimage.distance_transform_edt(np.pad(change != 0, 1), (y, x)).max()
+        share = not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
+        return share and bool(thick <= THICK * depth + SLACK)
 
     def _answers(
         self, k: int, prompt: SlicePrompt, given: np.ndarray
     ) -> Iterator[tuple[np.ndarray, float]]:
         """Return what the network says to a prompt beside a mask, HxW, and its predicted IoU.
 
-        First the mean of its answers with the mask, which tend to say too much or to follow
+        First the mean of its answers with the mask, which tends to say too much or to follow
         something else, and without it, then that without, then that with it.
         """
         label, logits = self.target.label, self._logits(given)
@@ -193,9 +221,9 @@ class Draft:
             full = mask.over(self.session.view.size, self.side)
             yield (full > 0).cpu().numpy(), mask.iou
 
-    def follow(self, k: int, change: np.ndarray, step: int) -> None:
-        """Change the slices beyond ``k`` where the same is wrong there, until nothing is."""
-        for _ in range(MOST):
+    def follow(self, k: int, change: np.ndarray, reach: float, step: int) -> None:
+        """Change slices beyond ``k``, up to ``reach`` (mm), where the same is wrong there."""
+        for _ in range(int(min(MOST, reach / self.session.view.spacing[2]))):
             k += step
             own = self.target.prompts.get(k)
             outside = not 0 <= k < self.session.view.depth or k in self.target.fixed
@@ -206,14 +234,16 @@ class Draft:
             if not wanted.any():
                 return
             now, iou = next(self._answers(k, SlicePrompt(self._box(wanted)), wanted))
-            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=self._reach())
+            thick = ndimage.distance_transform_edt(change != 0).max()  # no more than it is itself
+            steps = min(self._sideways(), max(1, round(thick)))
+            near = ndimage.binary_dilation(change != 0, NEIGHBOURS, iterations=steps)
             new = np.zeros_like(change)
             for sign, there in ((1, now & ~before), (-1, before & ~now)):
                 if (change == sign).any():
                     numbered, _ = ndimage.label(there & near, NEIGHBOURS)
                     own_parts = set(np.unique(numbered[change == sign])) - {0}
                     new[np.isin(numbered, list(own_parts))] = sign
-            if (new != 0).sum() < LEAST * (change != 0).sum():
+            if not LEAST <= (new != 0).sum() / (change != 0).sum() <= MOST_GROWN:
                 return
             self._change(k, new, iou)
             change = new
@@ -241,7 +271,7 @@ class Draft:
         given = torch.from_numpy(np.ascontiguousarray(pixels))
         return (2 * coverage([given], self.side, self.mask_side)[0] - 1) * SURE
 
-    def _reach(self) -> int:
+    def _sideways(self) -> int:
         """Return how many pixels an organ's surface may move sideways from slice to slice."""
         x, y, step = self.session.view.spacing
         return max(1, round(SLOPE * step / max(x, y)))

@@ -82,18 +82,19 @@ class Segmentation:
         self.masks, self.clicks, self.warnings = masks, clicks, warnings
         self.by_name = by_name
 
-    def logits(self, k: int) -> Tensor:
-        """Return the logits OxHxW of the organs, in the order of labels, on a slice of the view."""
-        organs = self._of_masks(k).cpu()
+    def logits(self, k: int) -> tuple[list[str], Tensor]:
+        """Return the organs that masks or clicks show on slice ``k``, and their logits OxHxW."""
         own = [(label, point) for label, n, point in self.clicks if n == k]
+        shown = {mask.label for mask in self.masks.get(k, [])} | {label for label, _ in own}
+        labels = [label for label in self.values if label in shown]
+        organs = self._of_masks(k, labels).cpu()
         for spread in (True, False):  # a click may not undo its neighbour's voxel
             for label, point in own:
-                self._put_right(organs, label, point, spread)
-        return organs
+                self._put_right(organs, labels.index(label), point, spread)
+        return labels, organs
 
-    def _put_right(self, organs: Tensor, label: str, point: Tensor, spread: bool) -> None:
+    def _put_right(self, organs: Tensor, place: int, point: Tensor, spread: bool) -> None:
         """Put the voxel of a click right, and with it what is nearly as sure about it."""
-        place = list(self.values).index(label)
         x, y = pixels_of(point, self.view.size, self.image_size).tolist()
         others = torch.cat([organs[:place, y, x], organs[place + 1 :, y, x]])
         found, foreground = float(organs[place, y, x]), bool(point[2])
@@ -106,12 +107,12 @@ class Segmentation:
         reach = max(self.view.size) / 128 if spread else 0.1  # one or two pixels of the model
         organs[place] += lacking * torch.exp(-square / 2 / reach**2)
 
-    def _of_masks(self, k: int) -> Tensor:
+    def _of_masks(self, k: int, labels: Sequence[str]) -> Tensor:
         masks = self.masks.get(k, [])
         device = masks[0].logits.device if masks else None
-        organs = torch.full((len(self.values), *self.view.size), NOTHING, device=device)
+        organs = torch.full((len(labels), *self.view.size), NOTHING, device=device)
         for mask in masks:
-            place = list(self.values).index(mask.label)
+            place = labels.index(mask.label)
             full = mask.over(self.view.size, self.image_size)
             organs[place] = torch.maximum(organs[place], full)
         return organs
@@ -122,9 +123,12 @@ class Segmentation:
         Where organs overlap, the larger logit wins.
         """
         found = torch.zeros_like(self.view.values, dtype=torch.uint8)
-        values = torch.tensor([known[0] for known in self.values.values()])
         for k in {*self.masks, *(k for _, k, _ in self.clicks)}:
-            best, organ = self.logits(k).max(0)
+            labels, logits = self.logits(k)
+            if not labels:
+                continue
+            values = torch.tensor([self.values[label][0] for label in labels])
+            best, organ = logits.max(0)
             found[0, :, :, k] = torch.where(best > 0, values[organ], 0).T.to(torch.uint8)
         return self.view.unseen(found)
 

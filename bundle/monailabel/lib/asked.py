@@ -9,9 +9,15 @@ from monai.data import MetaTensor
 
 from lib.history import Answer, Box, Click, History, Packed
 from lib.requests import fixed_slices
+from lib.scribbles import Strokes, strokes_of
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.volumes.label_volumes import read_labels_like
+from samparser_monai.volumes.positions import voxels_of
+from samparser_monai.volumes.segmentation import Segmentation
 from samparser_monai.volumes.session import VolumeSession
+
+MOST_OF_BODY = 0.5
+"""Of what is not air on a slice: the liver, the largest organ, has less."""
 
 
 class Asked:
@@ -34,6 +40,7 @@ class Asked:
         person = request.get("client_id")
         self.whose = (person, request["image"]) if isinstance(person, str) and person else None
         self.placed: Sequence[Mapping[str, Any]] = ()  # the prompts, before they go on from any
+        self.strokes: Strokes | None = None  # of a brush
 
     def going_on(self, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return prompts that go on from what there is of their organs, where there is anything."""
@@ -64,10 +71,20 @@ class Asked:
                 one["fixed"] = sorted(here)
         return found + [prompt for prompt in prompts if "label" not in prompt]
 
+    def scribbled(self) -> list[dict[str, Any]]:
+        """Return prompts of the strokes that came with the request, on what there is below."""
+        session = self.session
+        self.strokes = strokes_of(self.request, session.view.volume, session.labels)
+        prompts = self.going_on(self.strokes.prompts(self.request.get("roi")))
+        self.placed = [{"label": self.strokes.label}]  # a click goes on from the answer to them
+        return prompts or [self._unchanged(self.strokes)]
+
     def _draft(
         self, label: str, box: Box | None, clicks: frozenset[Click], k: int | None
     ) -> tuple[np.ndarray | None, Box | None]:
         """Return what there is of an organ, and the box that made it."""
+        if self.strokes is not None:
+            return self.strokes.draft.copy(), None
         if self.request.get("draft"):
             return self._given(label), None
         if self.whose is None or not self.request.get("go_on", True):
@@ -95,6 +112,8 @@ class Asked:
     def remembered(self, answer: MetaTensor, prompts: Sequence[Mapping[str, Any]]) -> MetaTensor:
         """Note an answer to prompts, and return it without what is another organ's."""
         placed = self.placed or prompts
+        if self.strokes is not None:
+            answer = self.strokes.painted(answer, self.session.labels[self.strokes.label][0])
         labels = list(dict.fromkeys(p["label"] for p in placed if "label" in p))
         values = answer.numpy()
         if self.whose is not None and self.request.get("lock_others"):
@@ -112,6 +131,36 @@ class Asked:
                 voxels = whole
             self.history.add(self.whose, Answer(label, Packed(voxels), box, clicks))
         return answer
+
+    def doubts(self, found: Segmentation) -> list[str]:
+        """Return why an answer to clicks alone is likely to be more than its organ."""
+        told = list(found.warnings)
+        clicked = {p["label"] for p in self.placed if "points" in p}
+        for label in clicked - {p["label"] for p in self.placed if "box" in p}:
+            for k, masks in found.masks.items():
+                own = [
+                    m.over(found.view.size, found.image_size) > 0 for m in masks if m.label == label
+                ]
+                body = found.view.picture(k) > 0
+                if own and (own[0].cpu() & body).sum() > MOST_OF_BODY * body.sum():
+                    told.append(
+                        f"{label} on slice {k} takes most of the body: draw "
+                        "a box about it, or place background points"
+                    )
+                    break
+        return told
+
+    def looked_at(self) -> int:
+        """Return the slice of the view that its person looks at, as far as prompts tell."""
+        prompts = [p for p in self.placed if "box" in p or "points" in p]
+        if not prompts:
+            return self.session.view.depth // 2
+        low, high = np.reshape(prompts[-1].get("box") or prompts[-1]["points"][-1:] * 2, (2, 3))
+        middle = [((low + high) // 2).tolist()]
+        label = prompts[-1]["label"]
+        return int(
+            voxels_of(self.session.view, {"label": label, "points": middle}, "points", middle)[0, 2]
+        )
 
     def undone(self) -> MetaTensor:
         """Return what there was of an organ before the last answer, and forget that one.
@@ -132,6 +181,10 @@ class Asked:
             ) from error
         voxels = np.zeros(self.shape, bool) if before is None else before.voxels.mask()
         return self._volume(voxels, self.session.labels[label][0])
+
+    def _unchanged(self, strokes: Strokes) -> dict[str, Any]:
+        value = self.session.labels[strokes.label][0]
+        return {"label": strokes.label, "mask": self._volume(strokes.draft, value), "fixed": []}
 
     def _volume(self, voxels: np.ndarray, value: int) -> MetaTensor:
         values = torch.from_numpy(voxels[None] * np.uint8(value))

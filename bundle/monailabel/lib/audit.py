@@ -12,15 +12,17 @@ from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lib.people import person_of
+
 log = logging.getLogger("audit")
 READING = ("GET", "HEAD", "OPTIONS")
 ABOUT: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
 
 
 def told_of(request: Mapping[str, Any]) -> None:
-    """Note whose an inference is, which its own fields say."""
-    about, person = ABOUT.get(), request.get("client_id")
-    if about is not None and isinstance(person, str):
+    """Note whose a request is."""
+    about, person = ABOUT.get(), person_of(request)
+    if about is not None and person:
         about["who"] = person
 
 

@@ -16,10 +16,12 @@ from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.others.generic import remove_file
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lib.audit import told_of
 from lib.names import parted, safe_name
+from lib.people import person_of
 from samparser_monai.errors import InputError
 
-INFER = infer.run_inference
+INFER, SAVE = infer.run_inference, datastore.save_label
 NAMES = ("image", "id", "label")
 """Parameters of a query that name an image, or the label of one."""
 
@@ -53,6 +55,22 @@ def run_inference(
         SENT.reset(before)
 
 
+def save_label(
+    background_tasks: BackgroundTasks,
+    image: str,
+    params: str,
+    tag: str,
+    label: UploadFile,
+    user: str | None,
+) -> Any:
+    """Keep a label, and whose it is; without users of its own the server believes the viewer."""
+    given = json.loads(params or "{}")
+    if isinstance(given, dict):  # else it is refused
+        told_of(given)
+        given["by"] = person_of(given)
+    return SAVE(background_tasks, image, json.dumps(given), tag, label, user)
+
+
 def add_image(
     background_tasks: BackgroundTasks,
     image: str | None,
@@ -83,8 +101,9 @@ def add_image(
 def replace_endpoints(
     check_training: Callable[[dict[str, Any]], Any], stopped: Callable[[], None]
 ) -> None:
-    """Have images added by ``add_image``, and trainings checked first and cleared up after."""
-    datastore.add_image, infer.run_inference = add_image, run_inference
+    """Have images and labels kept by our own, and trainings checked first and cleared up after."""
+    datastore.add_image, datastore.save_label = add_image, save_label
+    infer.run_inference = run_inference
     run, stop = AsyncTask.run, AsyncTask.stop
 
     def checked(method: str, request: Any = None, params: Any = None, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from lib.endpoints import GivenNames
 from lib.threads import Watched
 
 
-def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
+def guard(app: FastAPI, hosts: Iterable[str], most: int, at_once: int) -> None:
     """Let MONAI Label's server answer its own pages and the configured ones, and nobody else's.
 
     Args:
         app: MONAI Label's, whose own middleware answers every web page.
         hosts: names, beside this machine's, under which the server is reached.
         most: bytes that a request may have.
+        at_once: requests that one address may have open.
     """
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
     app.user_middleware = [
@@ -42,6 +44,7 @@ def guard(app: FastAPI, hosts: Iterable[str], most: int) -> None:
             allow_methods=["*"],
             allow_headers=["*"],
         ),
+        Middleware(Crowd, most=at_once),
         Middleware(Limit, most=most),
         Middleware(Swept),
         Middleware(GivenNames),
@@ -75,6 +78,32 @@ class OwnPages:
         else:
             text = f"pages of {origin!r:.80} may not ask this server: see MONAI_LABEL_CORS_ORIGINS"
             await JSONResponse({"detail": text}, status_code=403)(scope, receive, send)
+
+
+class Crowd:
+    """Refuse the requests of an address that has ``most`` of them open: others want to work too."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app, self.most, self.open = app, most, Counter[str]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 429, or let the request through."""
+        address = (scope.get("client") or ["-"])[0]
+        if self.open[address] >= self.most and scope["type"] == "http":
+            text = (
+                f"{self.most} requests of {address} are open: wait for an answer, or start the "
+                "server with --conf open_requests N"
+            )
+            answer = JSONResponse({"detail": text}, 429, {"Retry-After": "5"})
+            await _all_of(receive)
+            await answer(scope, receive, send)
+            return
+        self.open[address] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.open[address] -= 1
+            self.open += Counter()  # without those at 0
 
 
 class Limit:

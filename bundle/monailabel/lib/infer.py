@@ -1,23 +1,17 @@
 """Smart Edit: prompts in, a label volume out."""
 
 import logging
-import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-import torch
-from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
-from monailabel.transform.writer import Writer
 
 from lib.asked import Asked
 from lib.requests import organs_asked, prompts_of
 from lib.turns import BATCH, CLICK, VOLUME
 from lib.volumes import OpenVolumes, image_path
+from lib.writing import EXTENSIONS, written
 from samparser_monai.errors import InputError
 from samparser_monai.volumes.organs import organ_values
 from samparser_monai.volumes.prompts import refines
@@ -25,8 +19,6 @@ from samparser_monai.volumes.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
 AUTO = "samparser_auto"
-NIFTI = (".nii.gz", ".nii")
-EXTENSIONS = (".nrrd", *NIFTI, ".mha")
 
 
 class Segmenter(InferTask):
@@ -51,12 +43,6 @@ class Segmenter(InferTask):
         # OHIF takes background points under a label of that name; 3D Slicer leaves it out
         super().__init__(kind, {"background": 0, **labels}, dimension, description)
 
-    @staticmethod
-    def warm_up() -> None:
-        """Let itk load its modules now, not at a clinician's first click."""
-        data = {"pred": MetaTensor(torch.zeros(2, 2, 2)), "result_extension": ".nrrd"}
-        Path(Writer()(data)[0]).unlink()
-
     def is_valid(self) -> bool:
         """Say that the task can be used."""
         return True
@@ -68,6 +54,7 @@ class Segmenter(InferTask):
             "two_points_are_a_box": False,
             "go_on": True,
             "lock_others": False,
+            "save": False,
         }
 
     def prompts(self, asked: Asked) -> list[dict[str, Any]]:
@@ -89,13 +76,14 @@ class Segmenter(InferTask):
         extension = request.get("result_extension") or ".nii.gz"
         if extension not in EXTENSIONS:
             raise InputError(f"result_extension must be one of {EXTENSIONS}, not {extension!r:.80}")
+        compress = bool(request.get("result_compress", False))
         tuned = request.get("tuned") or "latest"
         tuned = tuned[0] if isinstance(tuned, list) else str(tuned)
         path = image_path(request.get("image"))
         session, tuned = self.volumes.session(path, tuned)
         asked = Asked(request, session, self.volumes.history, self.dimension)
         if request.get("undo"):
-            return self._written(asked.undone(), request, extension), {
+            return written(asked.undone(), extension, compress), {
                 "label_names": self.labels,
                 "tuned": tuned,
             }
@@ -114,13 +102,19 @@ class Segmenter(InferTask):
             *(session.computed, segmented - computing, computing - opened),
         )
         answer = asked.remembered(found.labels(), prompts)
-        file = self._written(answer, request, extension)
-        written = time.monotonic()
+        file = written(answer, extension, compress)
+        ended = time.monotonic()
+        doubts = asked.doubts(found)
+        for doubt in doubts:
+            log.warning("%s", doubt)
         slices = [(min(m.iou for m in masks), k) for k, masks in found.masks.items() if masks]
+        if rank != BATCH:
+            self.volumes.ahead.near(session.beside(), asked.looked_at())
         return file, {
             "label_names": self.names_of(found),
             "tuned": tuned,
             "organs": found.table(),
+            "warnings": doubts,
             "least_sure": {"iou": min(slices)[0], "slice": min(slices)[1]} if slices else {},
             "computed_slices": session.computed,
             "goes_on": sorted({p["label"] for p in prompts if refines(p)}),
@@ -128,25 +122,27 @@ class Segmenter(InferTask):
                 "open": round(opened - begun, 3),
                 "wait": round(computing - opened, 3),
                 "segment": round(segmented - computing, 3),
-                "write": round(written - segmented, 3),
-                "total": round(written - begun, 3),
+                "write": round(ended - segmented, 3),
+                "total": round(ended - begun, 3),
             },
             "centroids": {},
         }
 
-    @staticmethod
-    def _written(answer: MetaTensor, request: Mapping[str, Any], extension: str) -> str:
-        if extension in NIFTI:  # MONAI's own takes three times as long
-            with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
-                nib.save(nib.Nifti1Image(answer.numpy()[0], np.asarray(answer.affine)), file.name)
-            return file.name
-        data = {
-            "pred": answer[0],
-            "result_extension": extension,
-            "result_dtype": "uint8",
-            "result_compress": bool(request.get("result_compress", False)),
-        }
-        return str(Writer()(data)[0])
+
+class Scribbler(Segmenter):
+    """Let strokes of a brush change what there is of an organ, in the whole volume."""
+
+    def __init__(self, volumes: OpenVolumes, description: str) -> None:
+        super().__init__(volumes, 3, description, InferType.SCRIBBLES)
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that viewers show."""
+        options = super().config()
+        return {key: options[key] for key in ("tuned", "lock_others", "save")}
+
+    def prompts(self, asked: Asked) -> list[dict[str, Any]]:
+        """Return the strokes as clicks, beside what is there."""
+        return asked.scribbled()
 
 
 class Finder(Segmenter):
@@ -167,7 +163,8 @@ class Finder(Segmenter):
 
     def config(self) -> dict[str, Any]:
         """Return the options that viewers show."""
-        return {"tuned": self.volumes.model.versions.names()}
+        options = super().config()
+        return {key: options[key] for key in ("tuned", "save")}
 
     def prompts(self, asked: Asked) -> list[dict[str, Any]]:
         """Return the organs that are asked for by name."""

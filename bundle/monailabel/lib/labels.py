@@ -39,7 +39,8 @@ def segments_of(info: Any) -> dict[int, str]:
     """Return value -> name of the segments that a viewer says it has saved.
 
     3D Slicer numbers segments as they stand in its list and says so beside the file, under
-    ``label_info``. Without that a file has the organs' own values.
+    ``label_info``, by ``idx``, or ``id`` with scribbles. Without that a file has the organs' own
+    values.
 
     Raises:
         InputError: it is of another shape, a value is not from 1 to 255, or is given twice.
@@ -54,7 +55,7 @@ def segments_of(info: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     for n, segment in enumerate(listed, start=1):
         name = segment.get("name") if isinstance(segment, Mapping) else None
-        value = segment.get("idx", n) if isinstance(segment, Mapping) else None
+        value = segment.get("idx", segment.get("id", n)) if isinstance(segment, Mapping) else None
         if not isinstance(name, str) or type(value) is not int:
             raise InputError(f"label_info has {segment!r:.80}: {SHAPE}")
         if not 1 <= value <= 255 or value in found:
@@ -66,16 +67,36 @@ def segments_of(info: Any) -> dict[int, str]:
     return found
 
 
+def names_of(
+    values: np.ndarray, labels: Mapping[str, Any], info: Sequence[Mapping[str, Any]] | None
+) -> dict[int, str]:
+    """Return the values that a label volume shows, in their order, and what each is called.
+
+    Args:
+        values: of the volume.
+        labels: of the model, for values that ``info`` does not name.
+        info: names and values of the segments, as viewers send them.
+    """
+    named = {value: organ for organ, own in organ_values(labels).items() for value in own}
+    named |= segments_of({"label_info": list(info or []) or None})
+    return {v: named.get(v, f"value {v}") for v in np.unique(values).tolist() if v}
+
+
 def read_label(path: str, where: str) -> MetaTensor:
     """Return a label volume along LPS, uint8, with the values of its file.
 
     Raises:
         InputError: it is no volume, or holds what is no label.
     """
-    return _whole(read_oriented(path), where)
+    return whole_volume(read_oriented(path), where)
 
 
-def _whole(volume: MetaTensor, where: str) -> MetaTensor:
+def whole_volume(volume: MetaTensor, where: str) -> MetaTensor:
+    """Return a label volume as uint8.
+
+    Raises:
+        InputError: it holds what is no label.
+    """
     return MetaTensor(whole_labels(volume.numpy(), where), affine=volume.affine)
 
 
@@ -84,11 +105,11 @@ def own_values(info: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[int, 
     known = organ_values(labels)
     if not (segments := segments_of(info)):
         return {value: own[0] for own in known.values() for value in own}
-    named = {value: _organ_of(name, known) for value, name in segments.items()}
+    named = {value: organ_of(name, known) for value, name in segments.items()}
     return {value: known[organ][0] for value, organ in named.items() if organ is not None}
 
 
-def _organ_of(name: str, known: Mapping[str, list[int]]) -> str | None:
+def organ_of(name: str, known: Mapping[str, Sequence[int]]) -> str | None:
     """Return the organ that a segment's name means, or the one whose value it is: "label 3", "3".
 
     Not so "Segment_3", which 3D Slicer calls the third segment, whatever that may be.
@@ -111,7 +132,7 @@ def with_own_values(path: str, info: Mapping[str, Any], labels: Mapping[str, Any
     if not segments_of(info):
         return path
     read = read_volume(path)
-    values = organs_of(_whole(read, path), info, labels).numpy()[0]
+    values = organs_of(whole_volume(read, path), info, labels).numpy()[0]
     with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
         nib.save(nib.Nifti1Image(values, np.asarray(read.affine)), file.name)
     return file.name

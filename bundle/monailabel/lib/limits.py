@@ -140,6 +140,18 @@ def number(conf: Mapping[str, Any], name: str, default: float, least: float = 1e
     return value
 
 
+def yes(conf: Mapping[str, Any], name: str) -> bool:
+    """Return an option of ``--conf`` that is true or false, and false where it is not given.
+
+    Raises:
+        InputError: it is neither.
+    """
+    given = str(conf.get(name, "false")).lower()
+    if given not in ("true", "false"):
+        raise InputError(f"--conf {name} {given!r:.80} must be true or false")
+    return given == "true"
+
+
 @contextmanager
 def called(path: str, name: str) -> Iterator[None]:
     """Let errors about a temporary file tell what it is."""

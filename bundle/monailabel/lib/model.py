@@ -41,7 +41,10 @@ class Versions:
         self.index = self.folder / "versions.json"
 
     def history(self) -> list[dict[str, Any]]:
-        """Return what trainings noted: name, time, parent, DSC before and after, accepted."""
+        """Return what trainings noted: name, time, parent, DSC before and after, accepted.
+
+        A row of ``switched_by`` has a name that answers since then, whatever trainings said.
+        """
         return json.loads(self.index.read_text()) if self.index.exists() else []
 
     def names(self) -> list[str]:
@@ -50,7 +53,7 @@ class Versions:
         return [LATEST, START, *sorted(path.stem for path in files if visible(path))]
 
     def resolve(self, name: str) -> str:
-        """Return the name of a part; ``latest`` is the last that a training was allowed to add.
+        """Return the name of a part; ``latest`` is what a training, or a person, chose last.
 
         Raises:
             InputError: there is none of that name.
@@ -60,7 +63,7 @@ class Versions:
         if name != LATEST:
             return name
         accepted = [row["name"] for row in self.history() if row["accepted"]]
-        return next((n for n in reversed(accepted) if self.path(n).exists()), START)
+        return next((n for n in reversed(accepted) if n == START or self.path(n).exists()), START)
 
     def path(self, name: str) -> Path:
         """Return the file of a part."""
@@ -72,12 +75,27 @@ class Versions:
         if row["accepted"]:
             with replacing(self.path(row["name"])) as file:
                 shutil.copyfile(candidate, file)
-        history = [*self.history(), {**row, "time": time.strftime("%F %T")}]
-        write_json(self.index, history)
-        made = [path for one in history if (path := self.path(one["name"])).exists()]
-        for path in made[: -self.most]:
+        self._note(row)
+        chosen = dict.fromkeys(one["name"] for one in reversed(self.history()))  # the last first
+        made = [path for name in chosen if (path := self.path(name)).exists()]
+        for path in made[self.most :]:
             log.info("tuned part %s goes: %d newer ones are kept", path.stem, self.most)
             path.unlink()
+
+    def switch(self, name: str, who: str) -> str:
+        """Let a part answer from now on; return its name.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        name = self.resolve(name)
+        self._note({"name": name, "accepted": True, "switched_by": who})
+        log.info("%r answers from now on: %s said so", name, who)
+        return name
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.index, [*self.history(), {**row, "time": time.strftime("%F %T")}])
 
 
 class Model:

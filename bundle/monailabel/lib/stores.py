@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -14,6 +15,7 @@ from monai.data import MetaTensor
 from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
+from lib.agreement import Segments, agreed, segments_in
 from lib.labels import read_label, segments_of, told, voxels_of
 from lib.limits import Taken, called, check_picture, check_size
 from lib.names import checked_name, parted, safe_name
@@ -24,6 +26,7 @@ from samparser_monai.volumes.grids import check_same_grid
 from samparser_monai.volumes.reading import read_oriented, read_volume
 
 log = logging.getLogger(__name__)
+PLAIN = re.compile(r"[^\w.@-]")  # what no tag has
 
 
 class CheckedDatastore(WholeDatastore):
@@ -81,10 +84,15 @@ class CheckedDatastore(WholeDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
-        """Keep a label volume, in place of the one before."""
+        """Keep a label volume, in place of the one before; one of another person moves aside.
+
+        That is kept under the tag ``<tag>_<person>``; how any two labels of an image agree is told
+        beside both, as ``agreement``.
+        """
         tag = checked_name("tag", label_tag)
         ending = parted(label_filename)[1]
         label = self.checked_label(image_id, label_filename, label_info)
+        self._move_aside(image_id, tag, label_info.get("by"))
         name = image_id + ending
         info = {**label_info, "ts": int(time.time()), "name": name}
         with self._alone():
@@ -107,7 +115,44 @@ class CheckedDatastore(WholeDatastore):
         self._told.last = told(voxels_of(label), info, self.labels)
         if left_out := self.told["left_out"]:
             log.warning("%s: the model does not know %s", image_id, left_out)
+        self._compare(image_id, tag)
         return image_id
+
+    def _move_aside(self, image_id: str, tag: str, by: str | None) -> None:
+        """Keep the label of another person under a tag of theirs."""
+        if self._datastore.label(image_id, tag) is None:
+            return
+        info = self.get_label_info(image_id, tag)
+        before = info.get("by")
+        if by and before and by != before:
+            path, aside = self._datastore.label_path(tag), f"{tag}_{PLAIN.sub('_', before)[:80]}"
+            known = self._datastore.label(image_id, tag)
+            CheckedDatastore.save_label(
+                self, image_id, str(Path(path, image_id + known.ext)), aside, info
+            )
+
+    def _compare(self, image_id: str, tag: str) -> None:
+        """Note how a label agrees with each other one of its image, beside both."""
+        others = sorted(self.get_labels_by_image_id(image_id).keys() - {tag})
+        segments = self._segments(image_id, tag) if others else {}
+        mine, told_of_others = self.get_label_info(image_id, tag).get("by"), {}
+        for other in others:
+            try:
+                dsc = agreed(segments, self._segments(image_id, other))
+                info = self.get_label_info(image_id, other)
+                agreement = {**info.get("agreement", {}), tag: {"by": mine, "dsc": dsc}}
+                self.update_label_info(image_id, other, {"agreement": agreement})
+            except InputError as error:  # it was changed outside of the server
+                log.warning("%s is not compared: %s", other, error)
+            else:
+                told_of_others[other] = {"by": info.get("by"), "dsc": dsc}
+        if others:
+            self.update_label_info(image_id, tag, {"agreement": told_of_others})
+
+    def _segments(self, image_id: str, tag: str) -> Segments:
+        known = self._datastore.label(image_id, tag)
+        file = Path(self._datastore.label_path(tag), image_id + known.ext)
+        return segments_in(str(file), self.get_label_info(image_id, tag), self.labels)
 
     def checked_label(self, image_id: str, file: str, info: Any) -> MetaTensor:
         """Return a label that comes in, along LPS.
@@ -186,6 +231,10 @@ class CheckedDatastore(WholeDatastore):
             self._remove_label_files(label_id, label_tag)
             with self._with_label(label_id, label_tag, None):
                 pass
+        for other in self.get_labels_by_image_id(label_id):
+            agreement = dict(self.get_label_info(label_id, other).get("agreement", {}))
+            if agreement.pop(label_tag, None):
+                self.update_label_info(label_id, other, {"agreement": agreement})
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image, its labels of all tags, and what was made of them."""

@@ -125,6 +125,28 @@ def training_items(
     return split, text
 
 
+def learned_from(
+    items: Sequence[Mapping[str, Any]],
+    split: Mapping[str, Sequence[Mapping[str, Any]]],
+    about: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Return case -> who labelled it, its organs and their voxels, and on which sides it was.
+
+    Args:
+        items: see labelled.
+        split: see training_items.
+        about: see check_labels.
+    """
+    return {
+        item["case"]: {
+            "by": item["info"].get("by"),
+            "organs": about[item["case"]]["organs"],
+            "sides": [s for s in split if any(o["case"] == item["case"] for o in split[s])],
+        }
+        for item in items
+    }
+
+
 def drawn_whole(values: np.ndarray) -> bool:
     """Tell whether all organs of a label volume look as if they were drawn from end to end.
 

@@ -27,6 +27,7 @@ from monailabel.endpoints import (
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lib.people import note_user
 from lib.turns import LEFT
 
 QUICK = (info, logs, ohif, train, batch_infer, scoring, activelearning, session, datastore, proxy)
@@ -62,6 +63,7 @@ def in_thread(endpoint: Callable[..., Any], threads: CapacityLimiter) -> Callabl
     async def called(**given: Any) -> Any:
         if isinstance(request := given.get("request"), Request):
             await request.body()  # is kept; the endpoint would ask another loop for it
+        note_user(given.get("user"))
         work = partial(_finished, endpoint, given)
         return await to_thread.run_sync(work, limiter=threads)
 

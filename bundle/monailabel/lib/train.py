@@ -1,6 +1,5 @@
 """The viewer's Train button: tune on the saved labels, keep what is better, and only that."""
 
-import json
 import logging
 import re
 import time
@@ -14,11 +13,14 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.model import LATEST, Model
 from lib.names import checked_name
-from lib.runs import Runs
-from lib.teaching import check_labels, labelled, training_items
+from lib.runs import SIDES, Runs
+from lib.teaching import check_labels, labelled, learned_from, training_items
 from samparser_monai.errors import InputError, at_least
 
 log = logging.getLogger(__name__)
+Scores = dict[str, float]
+"""DSC in percent of each organ, and their ``mean``."""
+WHAT = {"train": "learned from", "validation": "compared on"}
 
 
 class Tuner(TrainTask):
@@ -52,7 +54,7 @@ class Tuner(TrainTask):
         that all is done.
         """
         history = self.model.versions.history()
-        last = history[-1] if history else {}
+        last = next((row for row in reversed(history) if "dsc_after" in row), {})
         metric = {"best_metric": last["dsc_after"] / 100} if last else {}
         told = {**last, **metric, "history": history}
         note = self.runs.started() if self.runs.busy() else None
@@ -85,47 +87,50 @@ class Tuner(TrainTask):
             InputError: see check; another training is running.
         """
         name, parent, items = self.check(request, datastore)
-        for case, about in check_labels(items, datastore, self.model.labels).items():
-            learned, left_out = (_counted(about[key]) for key in ("organs", "left_out"))
-            log.info("%s: learning from %s; left out: %s", case, learned, left_out)
+        about = check_labels(items, datastore, self.model.labels)
+        for case, one in about.items():
+            shown, left_out = (_counted(one[key]) for key in ("organs", "left_out"))
+            log.info("%s: shows %s; left out: %s", case, shown, left_out)
         names = bool(request.get("names") or self.model.names(parent))
         begun = time.monotonic()
         with self.runs.begin() as work:
             split, by = training_items(items, self.model.labels, work / "labels", names)
             epochs = request.get("max_epochs", 10)
-            before, after = self._train(parent, split, work, epochs, names)
-            seconds = round(time.monotonic() - begun)
-            return self._judge(name, parent, items, by, (before, after), work, seconds)
+            scores = self._train(parent, split, work, epochs, names)
+            row = {
+                **{"name": name, "parent": parent, "labels": len(items), "validated_on": by},
+                "learned_from": learned_from(items, split, about),
+                "seconds": round(time.monotonic() - begun),
+            }
+            return self._judge(row, scores, work / "models" / "tuned.safetensors")
 
-    def _judge(
-        self,
-        name: str,
-        parent: str,
-        items: list[Any],
-        by: str,
-        scores: tuple[float, float],
-        work: Path,
-        seconds: int,
-    ) -> dict[str, Any]:
-        """Keep the training's tuned part if it is better, and say so."""
-        before, after = scores
-        row = {
-            **{"name": name, "parent": parent, "labels": len(items), "validated_on": by},
-            **{"dsc_before": round(before, 2), "dsc_after": round(after, 2)},
-            **{"accepted": after > before, "seconds": seconds},
-        }
-        self.model.versions.add(work / "models" / "tuned.safetensors", row)
+    def _judge(self, row: dict[str, Any], scores: tuple[Scores, Scores], made: Path) -> Any:
+        """Keep the tuned part that a training has made if it is better, and say so."""
+        before, after = ({organ: round(d, 2) for organ, d in one.items()} for one in scores)
+        accepted = scores[1]["mean"] > scores[0]["mean"]
+        row |= {"dsc_before": before.pop("mean"), "dsc_after": after.pop("mean")}
+        row |= {"organs": {o: {"before": before.get(o), "after": d} for o, d in after.items()}}
+        row["accepted"] = accepted
+        self.model.versions.add(made, row)
         verdict = (
-            f"is kept and answers from now on as {name!r}"
-            if row["accepted"]
-            else (f"is not better than {parent!r}, which goes on answering")
+            f"is kept and answers from now on as {row['name']!r}"
+            if accepted
+            else f"is not better than {row['parent']!r}, which goes on answering"
         )
-        log.info("DSC on %s: %.2f before, %.2f after: the training %s", by, before, after, verdict)
+        for side in SIDES:
+            told = [case for case, one in row["learned_from"].items() if side in one["sides"]]
+            log.info("%s: %s", WHAT[side], ", ".join(told))
+        for organ, dsc in row["organs"].items():
+            log.info("%s: DSC %s before, %.2f after", organ, dsc["before"], dsc["after"])
+        log.info(
+            "DSC on %s: %.2f before, %.2f after: the training %s",
+            *(row["validated_on"], row["dsc_before"], row["dsc_after"], verdict),
+        )
         return row
 
     def _train(
         self, parent: str, split: dict[str, Any], work: Path, epochs: int, names: bool
-    ) -> tuple[float, float]:
+    ) -> tuple[Scores, Scores]:
         """Return the DSC in percent of the parent and of the best epoch."""
         configs = self.model.bundle / "configs"
         flow = ConfigWorkflow(
@@ -157,12 +162,12 @@ class Tuner(TrainTask):
         )
         flow.parser.get_parsed_content("validate#fill")
         validator = flow.parser.get_parsed_content("validate#evaluator")
+        metric, scores = flow.parser.get_parsed_content("metric"), list[Scores]()
+        validator.add_event_handler(Events.COMPLETED, lambda: scores.append(metric.summary()))
         validator.run()  # also makes the parent the best so far
-        before = validator.state.metrics["dsc"]
         flow.run()
         flow.finalize()
-        rows = json.loads((work / "eval" / "training.json").read_text())["epochs"]
-        return before, max(row["dsc"] for row in rows)
+        return scores[0], max(scores[1:], key=lambda one: one["mean"])
 
 
 def _counted(voxels: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 log = logging.getLogger(__name__)
-CLICK, VOLUME, BATCH = range(3)
+CLICK, VOLUME, BATCH, AHEAD = range(4)
 """Who goes first, where several wait."""
 TOLD = 5.0  # seconds between two lines of the log about one request
 PATIENCE, SHARE = 2.0, 0.6  # seconds that a volume waits for clicks, and then computes before them
@@ -41,7 +41,7 @@ class Turns:
         """Compute while it is this request's turn, from its first to its last slice.
 
         Args:
-            rank: CLICK goes before VOLUME, and that before BATCH.
+            rank: CLICK goes before VOLUME, that before BATCH, and AHEAD after all.
             what: is computed, for the log.
 
         Raises:
@@ -88,7 +88,7 @@ class Turns:
                 if leaving and left():
                     self._withdraw(ticket)
                     raise Gone("the client has left before its turn")
-                if ticket[0] != CLICK and time.monotonic() - begun > PATIENCE:
+                if ticket[0] in (VOLUME, BATCH) and time.monotonic() - begun > PATIENCE:
                     self._withdraw(ticket)
                     ticket = CLICK, ticket[1]
                     heapq.heappush(self._waiting, ticket)

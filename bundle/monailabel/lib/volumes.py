@@ -7,8 +7,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from lib.ahead import Ahead
 from lib.history import History
-from lib.model import Model
+from lib.model import KEPT, Model
 from samparser_monai.errors import InputError
 from samparser_monai.sam import SamNetwork
 from samparser_monai.volumes.session import VolumeSession
@@ -36,6 +37,7 @@ class OpenVolumes:
     def __init__(self, model: Model, most: int = 3) -> None:
         self.model, self.most, self.history = model, most, History()
         self.volumes: OrderedDict[Any, OpenVolume] = OrderedDict()
+        self.ahead = Ahead(model.turns, KEPT)
         self._listing = threading.Lock()
 
     def session(self, path: str, tuned: str) -> tuple[VolumeSession, str]:

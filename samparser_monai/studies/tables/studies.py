@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from samparser_monai.studies.tables.clicks import clicks
 from samparser_monai.studies.tables.runs import (
     RESULTS,
     Groups,
@@ -37,8 +38,8 @@ def section_of(folder: Path) -> str:
     """Return the section of a study."""
     about = json.loads((folder / "about.json").read_text())
     text = "".join(f"- {key}: {value}\n" for key, value in about["facts"].items())
-    if about.get("table") == "few_prompts":
-        table = few_prompts(runs_of(folder))
+    if kind := about.get("table"):
+        table = {"few_prompts": few_prompts, "clicks": clicks}[kind](runs_of(folder))
     else:
         picture = f"\n\n![quality against numbers trained](results_{folder.name}.png)"
         table = table_of(groups_of(runs_of(folder))) + picture
