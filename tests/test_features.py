@@ -25,7 +25,7 @@ from samparser_monai.methods import (
 )
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.sam.engines import prefix_hash
-from samparser_monai.training.ahead import made_ahead
+from samparser_monai.training.ahead import AheadLoader, made_ahead
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.loader import FeatureLoader, fill_features
 from samparser_monai.training.transforms import RandAugmentd
@@ -137,6 +137,11 @@ def test_what_is_made_ahead_keeps_its_order_and_its_errors() -> None:
     with pytest.raises(ZeroDivisionError):
         list(made_ahead(lambda n: 1 // n, [1, 0, 2], 2))
     assert torch.get_num_threads() == before
+    loader = AheadLoader(Dataset([1, 2, 0], lambda n: 2 // n), collate_fn=list)
+    batches = iter(loader)
+    assert [next(batches), next(batches)] == [[2], [1]]
+    with pytest.raises(RuntimeError, match="applying transform"):
+        next(batches)
 
 
 def test_key_follows_pixels_prefix_and_weights(network: SamNetwork, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ make. Reading, unpacking, hashing and torch let other threads go on.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch.utils.data import DataLoader
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -32,10 +33,22 @@ def made_ahead(make: Callable[[S], T], wanted: Iterable[S], threads: int) -> Ite
     try:
         for one in wanted:
             coming.append(pool.submit(make, one))
-            if len(coming) > 2 * threads:
+            if len(coming) > threads:
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
+
+
+class AheadLoader(DataLoader):
+    """A loader that makes the next batch in a thread while one is used.
+
+    MONAI's ThreadDataLoader does too, but what goes wrong in its thread ends it without a word.
+    """
+
+    def __iter__(self) -> Any:
+        """Give the batches in order."""
+        batches = super().__iter__()
+        return made_ahead(lambda _: next(batches), range(len(self)), 1)
