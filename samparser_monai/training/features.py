@@ -224,8 +224,8 @@ class FeatureCache:
     def evict(self, limit: int) -> int:
         """Remove what was used longest ago until the rest fits; return the size of the rest."""
         entries = []
-        for folder in filter(os.DirEntry.is_dir, os.scandir(self.folder)):
-            for entry in os.scandir(folder):
+        for folder in os.scandir(self.folder):
+            for entry in os.scandir(folder) if folder.is_dir() else ():
                 if entry.name.endswith(ENDINGS):
                     with suppress(FileNotFoundError):  # another process needed the room
                         state = entry.stat()
