@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from closeness import assert_near, assert_trained_alike
 from conftest import read_json, run, started
 from monai.data import Dataset
-from monai.transforms import Transform
+from monai.transforms import RandGaussianNoised, Transform
 
 from samparser_monai.methods import (
     coefficients,
@@ -24,8 +25,10 @@ from samparser_monai.methods import (
 )
 from samparser_monai.sam import SamNetwork, build
 from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.ahead import AheadLoader, made_ahead
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.loader import FeatureLoader, fill_features
+from samparser_monai.training.transforms import RandAugmentd
 
 
 @pytest.fixture
@@ -115,6 +118,30 @@ def test_second_filling_computes_nothing(
     first = FeatureCache(tmp_path).fill(pictures, network)
     monkeypatch.setattr(network, "features", None)
     assert FeatureCache(tmp_path).fill(pictures, network) == first
+
+
+def test_threads_fill_as_one_does(network: SamNetwork, tmp_path: Path) -> None:
+    """Each has an augmentation of its own, whose state is that of the picture in work."""
+    items = [
+        {"image": torch.zeros(3, 128, 128), "truth": np.ones((128, 128)), "case": str(n), "view": 1}
+        for n in range(12)
+    ]
+    dataset = Dataset(items, RandAugmentd([RandGaussianNoised("image", prob=1.0)]))
+    one, many = (FeatureCache(tmp_path / str(n)).fill(dataset, network, 2, n) for n in (0, 3))
+    assert one == many and len(set(one)) == len(items)
+
+
+def test_what_is_made_ahead_keeps_its_order_and_its_errors() -> None:
+    before = torch.get_num_threads()
+    assert list(made_ahead(lambda n: n * n, range(20), 3)) == [n * n for n in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        list(made_ahead(lambda n: 1 // n, [1, 0, 2], 2))
+    assert torch.get_num_threads() == before
+    loader = AheadLoader(Dataset([1, 2, 0], lambda n: 2 // n), collate_fn=list)
+    batches = iter(loader)
+    assert [next(batches), next(batches)] == [[2], [1]]
+    with pytest.raises(RuntimeError, match="applying transform"):
+        next(batches)
 
 
 def test_key_follows_pixels_prefix_and_weights(network: SamNetwork, tmp_path: Path) -> None:

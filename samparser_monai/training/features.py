@@ -5,11 +5,13 @@ It is computed once, kept on disk, and read at every later step: the same mathem
 of the decoder.
 """
 
+import copy
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
+import threading
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,13 +26,13 @@ from monai.data import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import is_full
 from samparser_monai.sam import SamNetwork
 from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.training.ahead import made_ahead
 
 if TYPE_CHECKING:
     from samparser_monai.training.prepared import PreparedItems
@@ -166,7 +168,7 @@ class FeatureCache:
             dataset: whose items have ``image``, as the network takes it.
             network: whose frozen prefix it is.
             batch_size: pictures that one pass of the prefix takes.
-            workers: processes that make and hash the pixels.
+            workers: threads that make and hash the pixels.
             prepared: where the rest of the items is kept, and found without making pixels.
         """
         prefix = prefix_hash(network)
@@ -179,20 +181,15 @@ class FeatureCache:
         stored = self.evict(self.limit)
         size = 0  # of an entry, known after the first
         device = next(network.parameters()).device
-        pictures: DataLoader = DataLoader(
-            _Keyed(dataset, self, prefix, prepared),
-            batch_size,
-            sampler=[n for n in share if n not in keys],
-            num_workers=workers,
-            collate_fn=_together,
-            pin_memory=device.type == "cuda",
-        )
+        keyed = _Keyed(dataset, self, prefix, prepared, device.type == "cuda")
+        left = [n for n in share if n not in keys]
+        batches = [left[n : n + batch_size] for n in range(0, len(left), batch_size)]
         with (
             tqdm(total=len(share), desc="features", unit="picture", disable=rank > 0) as bar,
             _Writing(self) as writing,
         ):
             bar.update(len(keys))
-            for batch, missing, pixels in pictures:
+            for batch, missing, pixels in made_ahead(keyed.together, batches, workers):
                 found = {key: self.path(key) for _, key in batch if key not in missing}
                 room -= sum(self.use(path) for path in found.values())
                 if pixels is not None and room > size:
@@ -229,8 +226,8 @@ class FeatureCache:
     def evict(self, limit: int) -> int:
         """Remove what was used longest ago until the rest fits; return the size of the rest."""
         entries = []
-        for folder in filter(os.DirEntry.is_dir, os.scandir(self.folder)):
-            for entry in os.scandir(folder):
+        for folder in os.scandir(self.folder):
+            for entry in os.scandir(folder) if folder.is_dir() else ():
                 if entry.name.endswith(ENDINGS):
                     with suppress(FileNotFoundError):  # another process needed the room
                         state = entry.stat()
@@ -244,7 +241,7 @@ class FeatureCache:
         return total
 
 
-class _Keyed(Dataset):
+class _Keyed:
     """The places, keys and pixels of a dataset's items; no pixels where features are cached."""
 
     def __init__(
@@ -253,29 +250,35 @@ class _Keyed(Dataset):
         cache: FeatureCache,
         prefix: str,
         prepared: "PreparedItems | None",
+        pinned: bool,
     ) -> None:
         self.dataset, self.cache, self.prefix, self.prepared = dataset, cache, prefix, prepared
+        self.pinned, self.local = pinned, threading.local()
 
-    def __getitem__(self, n: int) -> tuple[int, str, Tensor | None]:
-        item = self.dataset[n]
+    def together(
+        self, places: Sequence[int]
+    ) -> tuple[list[tuple[int, str]], list[str], Tensor | None]:
+        """Return places and keys, the keys that are missing, and their pixels Bx3xSxS."""
+        found = [self.one(n) for n in places]
+        missing = {key: pixels for _, key, pixels in found if pixels is not None}
+        (*pixels,) = missing.values()
+        stacked = None
+        if pixels:
+            stacked = torch.stack(pixels) if len(pixels) > 1 else pixels[0][None]
+            stacked = stacked.pin_memory() if self.pinned else stacked
+        return [(n, key) for n, key, _ in found], [*missing], stacked
+
+    def one(self, n: int) -> tuple[int, str, Tensor | None]:
+        """Return place, key and pixels of an item, which is prepared on the way."""
+        if not hasattr(self.local, "dataset"):  # augmentation has a state: each thread its own
+            transform = copy.deepcopy(self.dataset.transform)
+            self.local.dataset = Dataset(self.dataset.data, transform)
+        item = self.local.dataset[n]
         pixels = torch.as_tensor(item["image"])
         key = self.cache.key(pixels, self.prefix, item.get("grey"))
         if self.prepared is not None:
             self.prepared.write(n, item, key)
         return n, key, pixels if self.cache.read(key) is None else None
-
-
-def _together(
-    batch: list[tuple[int, str, Tensor | None]],
-) -> tuple[list[tuple[int, str]], list[str], Tensor | None]:
-    """Return places and keys of a batch, the keys that are missing, and their pixels Bx3xSxS.
-
-    In a worker the pixels are stacked where the other process sees them.
-    """
-    missing = {key: pixels for _, key, pixels in batch if pixels is not None}
-    (*pixels,) = missing.values()
-    stacked = pixels[0][None] if len(pixels) == 1 else default_collate(pixels) if pixels else None
-    return [(n, key) for n, key, _ in batch], [*missing], stacked
 
 
 class _Writing:

@@ -38,13 +38,9 @@ def scaling(name: str) -> dict[str, Any]:
             asked = [{"image": c["image"], "case": c["case"], "prompts": box} for c in cases[:-1]]
             paths["testing"].write_text(json.dumps({"testing": asked}))
             row: dict[str, Any] = {"cases": count}
-            for what, run, options in (
-                ("first training", "training", {}),
-                ("second training", "training", {}),
-                ("inference", "inference", {}),
-                ("inference resumed", "inference", {"resume": True}),
-            ):
-                shared = {
+            for what in ("first training", "second training", "inference", "inference resumed"):
+                run = "training" if "training" in what else "inference"
+                options: dict[str, Any] = {
                     "backbone": name,
                     "labels": "{'liver': 1}",
                     "dataset_dir": paths["training" if run == "training" else "testing"],
@@ -52,8 +48,10 @@ def scaling(name: str) -> dict[str, Any]:
                     "ckpt_dir": root / "models",
                 }
                 if run == "training":
-                    shared |= {"cache_dir": root / "cache", "epochs": 1, "val_interval": 1}
-                typed = [p for k, v in (shared | options).items() for p in (f"--{k}", str(v))]
+                    options |= {"cache_dir": root / "cache", "epochs": 1, "val_interval": 1}
+                else:
+                    options["resume"] = "resumed" in what
+                typed = [part for k, v in options.items() for part in (f"--{k}", str(v))]
                 begun = time.perf_counter()
                 peak = finished(command([run, *typed]), root / "log.txt")
                 row[f"{what}, seconds"] = time.perf_counter() - begun
