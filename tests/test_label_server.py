@@ -296,7 +296,7 @@ def test_reviewer_lists_corrects_approves_and_sees_how_labels_agree(
     for tag, other, by in (("final", "version_1", "reviewer"), ("version_1", "final", "ann")):
         told = both[tag]["info"]["agreement"][other]
         assert told["by"] == by
-        assert_near(told["dsc"]["liver"], dsc, share=1e-3)
+        assert_near(told["dsc"]["liver"], float(dsc), share=1e-3)
     for tag in ("version_1", "final"):
         asked = {"id": image, "tag": tag}
         assert requests.delete(f"{url}label", params=asked, timeout=30).ok
