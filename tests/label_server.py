@@ -48,7 +48,7 @@ class Server:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                if requests.get(f"{self.url}/auth/", timeout=5).ok:
+                if requests.get(f"{self.url}/info/", timeout=5).status_code in (200, 401):
                     return
             except requests.ConnectionError:
                 time.sleep(0.5)

@@ -175,13 +175,14 @@ def test_load_segment_edit_save_and_reload(server: Server, orthanc: str, tmp_pat
             page.get_by_text("Successful").first.wait_for()
 
         points = viewer.panel("Point Prompts")
-        points.locator("select").select_option("samparser_slice")
+        points.locator("select").select_option("samparser")
         points.get_by_role("cell", name="kidney").click()
         with viewer.timed("refused"):
-            assert viewer.run(points, "samparser_slice").status == 422
+            assert viewer.run(points, "samparser").status == 422
             reason = page.get_by_role("alert").filter(has_text="place a foreground point")
             reason.wait_for()
 
+        points.locator("select").select_option("samparser_slice")
         points.get_by_role("cell", name="liver").click()
         page.mouse.click(400, 485)  # in the liver on the axial view
         page.wait_for_timeout(2_000)

@@ -362,7 +362,7 @@ def test_labels_of_two_people_stay_and_are_compared(
     dsc = 200 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum())
     found = bob["agreement"]["final_ann"]
     assert found["by"] == "ann"
-    assert_near(found["dsc"]["liver"], dsc, share=1e-3)
+    assert_near(found["dsc"]["liver"], float(dsc), share=1e-3)
     assert found["dsc"]["kidney"] == 100
     assert ann["agreement"]["final"] == {"by": "Dr. Bob/2", "dsc": found["dsc"]}
     told = store.json()["objects"]["case_0"]["labels"]["final"]["info"]

@@ -25,5 +25,6 @@ def clicks(runs: list[Run]) -> str:
     ]
     for kind, what in SINGLE.items():
         for name, figure in (("mean", statistics.mean), ("worst", min), ("best", max)):
-            rows.append([f"{what}, {name}", *(f"{figure(f[kind]):+.2f}" for _, f in found)])
+            told = (f"{figure(f[kind]):+.2f}" if f.get(kind) else "" for _, f in found)
+            rows.append([f"{what}, {name}", *told])
     return markdown(["prompts", *(name for name, _ in found)], rows)
