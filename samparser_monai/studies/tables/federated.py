@@ -74,7 +74,8 @@ def _section(ways: Ways) -> str:
         runs = ways[way]
         gains = "" if way == "published" else figure(_gains(ways, way), sign="+")
         by_group = [figure([run["unseen"]["groups"][g] for run in runs]) for g in groups]
-        rows.append([way, figure([run["unseen"]["mean"] for run in runs]), gains, *by_group])
+        few = "" if len(runs) == len(base) else f" (seeds: {len(runs)})"
+        rows.append([way + few, figure([run["unseen"]["mean"] for run in runs]), gains, *by_group])
     text = f"""
 ### {first["numbers"]:,} numbers (decoder {first["decoder"]}), {4 * first["numbers"]:,} bytes
 
@@ -123,7 +124,7 @@ def _rehearsal() -> str:
     rows = []
     for run in runs:
         sizes, wire = run["message_bytes"], run["wire_bytes_a_round_and_site"]
-        spans = [f"{min(sizes[way])} to {max(sizes[way])}" for way in ("up", "down")]
+        spans = [" to ".join(map(str, sorted({*sizes[way]}))) for way in ("up", "down")]
         rows.append(
             [run["backbone"], f"{run['numbers']:,}", *spans, f"{wire['up']:,}", f"{wire['down']:,}"]
         )
