@@ -227,7 +227,7 @@ def rehearse(federation: Federation, rounds: int) -> dict[str, Any]:
         / len(SITES)
         for way in ("up", "down")
     }
-    parts = [federation.own / f"{site}.safetensors" for site in SITES]
+    parts = [federation.own / f"{site}_own.safetensors" for site in SITES]
     begun = time.time()
     while not all(path.exists() for path in parts) and time.time() - begun < 120:
         time.sleep(0.5)

@@ -187,6 +187,6 @@ def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
     assert all(len(row["sites"]) == 3 and not row["left_out"] for row in rows)
     tensors, about = read_tuned(tmp_path / "tuned.safetensors")
     assert about[ROUNDS_DONE] == 2 and max(t.abs().max() for t in tensors.values()) > 0
-    own = read_tuned(tmp_path / "site-1.safetensors")[0]  # trained on after the rounds
+    own = read_tuned(tmp_path / "site-1_own.safetensors")[0]  # trained on after the rounds
     assert any((own[name] != tensor).any() for name, tensor in tensors.items())
-    assert all((tmp_path / f"site-{n}.safetensors").exists() for n in (2, 3))
+    assert all((tmp_path / f"site-{n}_own.safetensors").exists() for n in (2, 3))

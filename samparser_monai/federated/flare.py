@@ -100,7 +100,7 @@ class TunedExecutor(Executor):
         site = Site(name, site_settings(name), self.own_epochs, 1)
         if told := disagreement(site.about, begun.meta[ABOUT]):
             raise InputError(told)
-        site.tune_on(federation_folder() / f"{name}.safetensors", begun.data)
+        site.tune_on(federation_folder() / f"{name}_own.safetensors", begun.data)
         return make_reply(ReturnCode.OK)
 
     def _site(self, name: str, rounds: int) -> Site:

@@ -84,10 +84,14 @@ def _section(ways: Ways) -> str:
 (one thread of a shared CPU, features cached)
 """
     if "pooled" in ways and len(ways["pooled"]) == len(ways["federated"]):
-        gained = [statistics.mean(_gains(ways, way)) for way in ("federated", "pooled")]
-        text += (
-            f"- federated gain as a share of the pooled gain: {100 * gained[0] / gained[1]:.0f} %\n"
-        )
+        own, pooled = _gains(ways, "federated"), _gains(ways, "pooled")
+        above = [a - b for a, b in zip(own, pooled, strict=True)]
+        text += f"- federated over pooled, seed by seed: {figure(above, sign='+')}\n"
+        text += "- federated gain as a share of the pooled gain: "
+        if min(pooled) > 0:
+            text += f"{100 * statistics.mean(own) / statistics.mean(pooled):.0f} %\n"
+        else:
+            text += "no figure, for pooled has not gained with every seed\n"
     text += "\n" + markdown(["tuned on", "DSC", "over published", *groups], rows) + "\n"
     return text + (_privacy(ways, private) if private else "")
 
