@@ -15,6 +15,8 @@ from samparser_monai.federated.folder import FOLDER
 from samparser_monai.files import read_json
 
 ROOT = Path(__file__).parent.parent
+BROADCAST = "nvflare.app_common.workflows.broadcast_and_process.BroadcastAndProcess"
+"""FLARE's own, which its list of what may be built leaves out."""
 
 
 def start(args: argparse.Namespace) -> None:
@@ -54,7 +56,7 @@ def _allow(local: Path) -> None:
     default = local / "resources.json.default"
     resources = read_json(default) if default.exists() else {"format_version": 2}
     allowed = resources.setdefault("class_allow_list", list(DEFAULT_CLASS_ALLOW_LIST))
-    allowed.append("samparser_monai.federated")
+    allowed += ["samparser_monai.federated", BROADCAST]
     resources["allow_log_streaming"] = False  # a site's errors name its files
     writable("FOLDER", local)
     (local / "resources.json").write_text(json.dumps(resources, indent=4))

@@ -1,28 +1,29 @@
 """A site that sends what must not be averaged: a filter of its own, by FLARE's privacy.json."""
 
+from typing import Any
+
 import numpy as np
-from nvflare.apis.dxo import DataKind
+from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.dxo_filter import DXOFilter
 
 POISONS = {
-    1: ("not a number", lambda step: np.full_like(step, np.nan)),
-    2: ("another shape", lambda step: np.append(step, step)),
-    3: ("too large a step", lambda step: step + 10),
+    1: lambda step: np.full_like(step, np.nan),
+    2: lambda step: np.append(step, step),
+    3: lambda step: step + 10,
 }
 """By the number of the answer, from 0."""
 
 
 class Poison(DXOFilter):
-    """Spoil this site's second to fourth answers."""
+    """Spoil three of this site's answers: not a number, another shape, too large a step."""
 
     def __init__(self) -> None:
         super().__init__([DataKind.WEIGHT_DIFF], [DataKind.WEIGHT_DIFF])
         self.answers = 0
 
-    def process_dxo(self, dxo, shareable, fl_ctx):  # noqa: ANN001, ANN201
-        """Return the poisoned answer."""
-        name, spoil = POISONS.get(self.answers, ("", np.asarray))
+    def process_dxo(self, dxo: DXO, shareable: Any, fl_ctx: Any) -> DXO:
+        """Return the answer, poisoned when its turn comes."""
+        spoil = POISONS.get(self.answers, np.asarray)
         self.answers += 1
-        if name:
-            dxo.data = {key: spoil(step) for key, step in dxo.data.items()}
+        dxo.data = {key: spoil(step) for key, step in dxo.data.items()}
         return dxo

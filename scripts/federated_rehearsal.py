@@ -1,6 +1,6 @@
 """Rehearse a federation with real processes, certificates and what goes wrong, on loopback.
 
-    python scripts/federated_rehearsal.py FOLDER [--cases 2] [--rounds 8] [--set KEY=VALUE ...]
+    python scripts/federated_rehearsal.py FOLDER [--cases 2] [--rounds 7] [--set KEY=VALUE ...]
 
 A server and three synthetic sites, provisioned, each site behind a proxy that counts its bytes.
 site-2 sends what must not be averaged (federated_poison.py); site-3 is killed in the second round
@@ -36,7 +36,7 @@ from samparser_monai.tuned.part import read_tuned
 
 SERVER, PORT, ADMIN = "localhost", 8002, "admin@example.org"
 SITES = {"site-1": 8101, "site-2": 8102, "site-3": 8103}
-SIZE = re.compile(r"(getTask: train|SubmitUpdate).*?\((\d+) Bytes\)")
+SIZE = re.compile(r"(?:getTask: (\w+)|SubmitUpdate to).*?\((\d+) Bytes\)")
 
 
 class Proxy:
@@ -113,7 +113,7 @@ class Federation:
         path.write_text(path.read_text().replace("/tmp/nvflare", str(folder / "server")))
         path = self.kits / "site-2" / "local" / "resources.json"
         resources = read_json(path)
-        resources["class_allow_list"].append("federated_poison")
+        resources["class_allow_list"].append("federated_poison.Poison")
         write_json(path, resources)
         poison = {"name": "own", "task_result_filters": [{"path": "federated_poison.Poison"}]}
         write_json(
@@ -153,7 +153,8 @@ class Federation:
 
         path = self.folder / "job"
         if not path.exists():
-            words = ["job", str(path), "--rounds", str(rounds), "--wait-seconds", "15"]
+            words = ["job", str(path), "--rounds", str(rounds), "--wait-seconds", "8"]
+            words += ["--own-epochs", "1"]
             assert federated(words) == 0
         for attempt in range(20):
             try:
@@ -186,13 +187,16 @@ class Federation:
         return time.time()
 
     def sizes(self) -> dict[str, list[int]]:
-        """Return the bytes of the messages, as FLARE has logged them on the sites."""
-        found: dict[str, list[int]] = {"getTask: train": [], "SubmitUpdate": []}
-        for site in SITES:
+        """Return the bytes of sound messages, as FLARE has logged them on their sites."""
+        found: dict[str, list[int]] = {"down": [], "up": []}
+        for site in ("site-1", "site-3"):
             for log in (self.kits / site).glob("*/log.txt"):
-                for what, size in SIZE.findall(log.read_text()):
-                    found[what].append(int(size))
-        return {"down": found["getTask: train"], "up": found["SubmitUpdate"]}
+                task = ""
+                for asked, size in SIZE.findall(log.read_text()):
+                    task = asked or task
+                    if task == "train":
+                        found["down" if asked else "up"].append(int(size))
+        return found
 
 
 def rehearse(federation: Federation, rounds: int) -> dict[str, Any]:
@@ -207,12 +211,13 @@ def rehearse(federation: Federation, rounds: int) -> dict[str, Any]:
     time.sleep(0.5)
     federation.kill("site-3")  # in the second round
     federation.start("site-3")
-    federation.wait(5, 400)
+    federation.wait(4, 400)
     federation.kill(SERVER)
+    (federation.kits / "site-2" / "local" / "privacy.json").unlink()  # it is mended
     federation.start(SERVER)
     time.sleep(10)
     federation.submit(rounds)
-    for done in range(6, rounds + 1):
+    for done in range(5, rounds + 1):
         ends[done] = federation.wait(done, 400)
     rows = federation.rows()
     last = [end for done, end in ends.items()]
@@ -222,7 +227,12 @@ def rehearse(federation: Federation, rounds: int) -> dict[str, Any]:
         / len(SITES)
         for way in ("up", "down")
     }
+    parts = [federation.own / f"{site}_own.safetensors" for site in SITES]
+    begun = time.time()
+    while not all(path.exists() for path in parts) and time.time() - begun < 120:
+        time.sleep(0.5)
     return {
+        "own_parts": sum(path.exists() for path in parts),
         "rounds": [row["round"] for row in rows],
         "sites": [sorted(row["sites"]) for row in rows],
         "left_out": [row["left_out"] for row in rows],
@@ -238,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cases", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--set", nargs="*", type=key_value, default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     federation = Federation(args.folder.resolve(), args.cases, dict(args.set))

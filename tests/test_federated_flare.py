@@ -1,7 +1,9 @@
 """NVIDIA FLARE around a federated tuning: what is taken, what travels, what a restart finds."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,15 @@ from samparser_monai.tuned.part import read_tuned, write_tuned
 pytestmark = pytest.mark.federated
 pytest.importorskip("nvflare")
 
+from nvflare.apis.controller_spec import ClientTask  # noqa: E402
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable  # noqa: E402
 from nvflare.apis.fl_constant import ReservedKey, ReturnCode  # noqa: E402
 from nvflare.apis.fl_context import FLContext  # noqa: E402
-from nvflare.apis.shareable import ReservedHeaderKey, Shareable  # noqa: E402
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply  # noqa: E402
 from nvflare.apis.signal import Signal  # noqa: E402
 from nvflare.app_common.app_constant import AppConstants  # noqa: E402
 from nvflare.app_common.decomposers import common_decomposers, numpy_decomposers  # noqa: E402
+from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather  # noqa: E402
 
 from samparser_monai.federated.flare import (  # noqa: E402
     ABOUT,
@@ -30,6 +34,7 @@ from samparser_monai.federated.flare import (  # noqa: E402
     TunedAggregator,
     TunedExecutor,
     TunedPersistor,
+    TunedRounds,
 )
 from samparser_monai.federated.job import federated_job  # noqa: E402
 
@@ -87,6 +92,16 @@ def test_rounds_are_averaged_noted_and_taken_up_again(folder: Path) -> None:
     assert again.about[ROUNDS_DONE] == 1 and again.about["versions"] == {"torch": "2"}
 
 
+def test_a_site_that_failed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = TunedRounds(persistor_id="persistor", ignore_result_error=True)
+    rounds.aggregator = TunedAggregator()
+    monkeypatch.setattr(ScatterAndGather, "_process_train_result", lambda *args: None)
+    answer = ClientTask(SimpleNamespace(name="site-3"), SimpleNamespace())
+    answer.result = make_reply(ReturnCode.EXECUTION_EXCEPTION)
+    rounds._process_train_result(answer, context())
+    assert "EXECUTION_EXCEPTION" in rounds.aggregator.row["left_out"]["site-3"]
+
+
 def test_a_round_of_nobody_leaves_the_tuned_part(folder: Path) -> None:
     model = TunedPersistor().load_model(context())
     now = context(**{AppConstants.GLOBAL_MODEL: model, AppConstants.CURRENT_ROUND: 0})
@@ -100,6 +115,25 @@ def test_no_code_travels_in_a_job(tmp_path: Path) -> None:
     assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".json"}
     client = read_json(tmp_path / "samparser" / "app" / "config" / "config_fed_client.json")
     assert client["task_result_filters"][0]["filters"][0]["args"]["percentile"] == 50
+
+
+def test_a_kit_may_build_what_the_job_names(tmp_path: Path) -> None:
+    import federated
+    from nvflare.app_common.widgets.component_path_authorizer import ComponentPathAuthorizer
+
+    federated_job(5, own_epochs=1, privacy="svt").export_job(str(tmp_path))
+    assert federated.main(["allow", str(tmp_path / "kit")]) == 0
+    resources = read_json(tmp_path / "kit" / "local" / "resources.json")
+    assert resources["allow_log_streaming"] is False
+    allowed = resources["class_allow_list"]
+    names = [
+        name
+        for path in (tmp_path / "samparser").rglob("config_fed_*.json")
+        for name in re.findall(r'"path": "([\w.]+)"', path.read_text())
+    ]
+    assert len(names) > 6
+    for name in names:
+        assert any(ComponentPathAuthorizer._path_matches_prefix(name, a) for a in allowed), name
 
 
 def task(agreed: dict[str, Any], tensors: dict[str, np.ndarray]) -> Shareable:
@@ -153,6 +187,6 @@ def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
     assert all(len(row["sites"]) == 3 and not row["left_out"] for row in rows)
     tensors, about = read_tuned(tmp_path / "tuned.safetensors")
     assert about[ROUNDS_DONE] == 2 and max(t.abs().max() for t in tensors.values()) > 0
-    own = read_tuned(tmp_path / "site-1.safetensors")[0]  # trained on after the rounds
+    own = read_tuned(tmp_path / "site-1_own.safetensors")[0]  # trained on after the rounds
     assert any((own[name] != tensor).any() for name, tensor in tensors.items())
-    assert all((tmp_path / f"site-{n}.safetensors").exists() for n in (2, 3))
+    assert all((tmp_path / f"site-{n}_own.safetensors").exists() for n in (2, 3))

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from nvflare.apis.client import Client
+from nvflare.apis.controller_spec import ClientTask
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -99,7 +100,7 @@ class TunedExecutor(Executor):
         site = Site(name, site_settings(name), self.own_epochs, 1)
         if told := disagreement(site.about, begun.meta[ABOUT]):
             raise InputError(told)
-        site.tune_on(federation_folder() / f"{name}.safetensors", begun.data)
+        site.tune_on(federation_folder() / f"{name}_own.safetensors", begun.data)
         return make_reply(ReturnCode.OK)
 
     def _site(self, name: str, rounds: int) -> Site:
@@ -208,6 +209,12 @@ class TunedRounds(ScatterAndGather):
         """Go on behind the last round that was written."""
         super().start_controller(fl_ctx)
         self._current_round = self.persistor.about.get(ROUNDS_DONE, 0)
+
+    def _process_train_result(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        """Name a site that has failed too: FLARE does not show the aggregator what it answered."""
+        if (code := client_task.result.get_return_code()) != ReturnCode.OK:
+            self.aggregator.row["left_out"][client_task.client.name] = f"{code}: see its own log"
+        super()._process_train_result(client_task, fl_ctx)
 
 
 class OwnParts(ResponseProcessor):

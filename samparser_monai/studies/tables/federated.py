@@ -74,7 +74,8 @@ def _section(ways: Ways) -> str:
         runs = ways[way]
         gains = "" if way == "published" else figure(_gains(ways, way), sign="+")
         by_group = [figure([run["unseen"]["groups"][g] for run in runs]) for g in groups]
-        rows.append([way, figure([run["unseen"]["mean"] for run in runs]), gains, *by_group])
+        few = "" if len(runs) == len(base) else f" (seeds: {len(runs)})"
+        rows.append([way + few, figure([run["unseen"]["mean"] for run in runs]), gains, *by_group])
     text = f"""
 ### {first["numbers"]:,} numbers (decoder {first["decoder"]}), {4 * first["numbers"]:,} bytes
 
@@ -83,10 +84,14 @@ def _section(ways: Ways) -> str:
 (one thread of a shared CPU, features cached)
 """
     if "pooled" in ways and len(ways["pooled"]) == len(ways["federated"]):
-        gained = [statistics.mean(_gains(ways, way)) for way in ("federated", "pooled")]
-        text += (
-            f"- federated gain as a share of the pooled gain: {100 * gained[0] / gained[1]:.0f} %\n"
-        )
+        own, pooled = _gains(ways, "federated"), _gains(ways, "pooled")
+        above = [a - b for a, b in zip(own, pooled, strict=True)]
+        text += f"- federated over pooled, seed by seed: {figure(above, sign='+')}\n"
+        text += "- federated gain as a share of the pooled gain: "
+        if min(pooled) > 0:
+            text += f"{100 * statistics.mean(own) / statistics.mean(pooled):.0f} %\n"
+        else:
+            text += "no figure, for pooled has not gained with every seed\n"
     text += "\n" + markdown(["tuned on", "DSC", "over published", *groups], rows) + "\n"
     return text + (_privacy(ways, private) if private else "")
 
@@ -123,7 +128,7 @@ def _rehearsal() -> str:
     rows = []
     for run in runs:
         sizes, wire = run["message_bytes"], run["wire_bytes_a_round_and_site"]
-        spans = [f"{min(sizes[way])} to {max(sizes[way])}" for way in ("up", "down")]
+        spans = [" to ".join(map(str, sorted({*sizes[way]}))) for way in ("up", "down")]
         rows.append(
             [run["backbone"], f"{run['numbers']:,}", *spans, f"{wire['up']:,}", f"{wire['down']:,}"]
         )
