@@ -179,7 +179,7 @@ def test_load_segment_edit_save_and_reload(server: Server, orthanc: str, tmp_pat
         points.get_by_role("cell", name="kidney").click()
         with viewer.timed("refused"):
             assert viewer.run(points, "samparser").status == 422
-            reason = page.get_by_role("alert").filter(has_text="place a foreground point")
+            reason = page.get_by_role("alert").filter(has_text="for label 'kidney'")
             reason.wait_for()
 
         points.locator("select").select_option("samparser_slice")

@@ -35,7 +35,7 @@ from lib.stores import CheckedDatastore  # noqa: E402
 from lib.switching import add_switch  # noqa: E402
 from lib.threads import off_the_loop  # noqa: E402
 from lib.train import Tuner  # noqa: E402
-from lib.viewer import tell_refusals  # noqa: E402
+from lib.viewer import mend_ohif  # noqa: E402
 from lib.volumes import OpenVolumes  # noqa: E402
 from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces import app as interfaces  # noqa: E402
@@ -152,7 +152,7 @@ class SamParserApp(MONAILabelApp):
         replace_segmentations(self.model.labels)
         answer_errors(app)
         read_tokens()
-        tell_refusals()
+        mend_ohif()
         tempfile.tempdir = tempfile.mkdtemp(prefix="samparser_requests_")
         off_the_loop(app)
         add_switch(app, self.model.versions)
@@ -178,6 +178,8 @@ class SamParserApp(MONAILabelApp):
         """
         told_of(request)
         check_saving(request)
+        if request.get("save") and request.get("model") != AUTO and not named(request):
+            raise InputError("save=true needs label, the organ that the answer is of: name it")
         request = {**_without_paths(request), "client_id": person_of(request)}
         image, store = request.get("image"), datastore or self.datastore()
         kept = isinstance(image, str) and image in store.list_images()
@@ -238,6 +240,11 @@ class SamParserApp(MONAILabelApp):
     def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Refuse what is for pathology."""
         raise InputError("whole-slide inference is not served: POST /infer/samparser")
+
+
+def named(request: Mapping[str, Any]) -> bool:
+    """Tell whether a request names its organ; without, prompts are of the first that is known."""
+    return any(map(request.get, ("label", "selected_label_name", "rois")))
 
 
 def _without_paths(request: Mapping[str, Any]) -> dict[str, Any]:

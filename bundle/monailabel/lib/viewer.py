@@ -1,4 +1,4 @@
-"""What OHIF lacks: the reason why a request was refused, where it says only that it was."""
+"""What OHIF lacks: which organ its points are of, and the reason why a request was refused."""
 
 from pathlib import Path
 
@@ -26,7 +26,26 @@ TELL = """<script>
       + "z-index:9999;color:white;background:#8b1a1a;border-radius:6px;font:16px sans-serif";
     document.body.append(box);
   };
+  const name = (body) => {
+    const params = JSON.parse(body.get("params"));
+    const tab = document.querySelector(".monaiLabelPanel .tab-switch:checked")?.closest(".tab");
+    const rows = [...(tab?.querySelectorAll(".clickable-row") || [])];
+    const chosen = rows.find((row) => row.style.backgroundColor === "darkblue");
+    if (chosen && params.background && !params.label) {
+      body.set("params", JSON.stringify({ ...params, label: chosen.textContent.trim() }));
+    }
+  };
+  const open = XMLHttpRequest.prototype.open;
+  XMLHttpRequest.prototype.open = function (method, url, ...rest) {
+    this.asked = String(url);
+    return open.call(this, method, url, ...rest);
+  };
   XMLHttpRequest.prototype.send = function (...given) {
+    try {
+      if (this.asked.includes("/infer/") && given[0] instanceof FormData) name(given[0]);
+    } catch (error) {
+      console.warn("the organ is not named", error);
+    }
     this.addEventListener("load", () => {
       if (this.status < 400) {
         if (this.responseURL.includes("/infer/")) {
@@ -47,8 +66,8 @@ TELL = """<script>
 </script>"""
 
 
-def tell_refusals() -> None:
-    """Have OHIF's page say in a box why a request was refused."""
+def mend_ohif() -> None:
+    """Have OHIF's page name the organ that is chosen, and say why a request was refused."""
     ohif.get_ohif = page
 
 
