@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import read_json, sockets_fit, write_json
-from samparser_monai.harness.runs import FILE, read_runs, write_run
-from samparser_monai.monai_command import ENVIRONMENT, command, overlays
+from samparser_monai.harness.runs import FILE, Run, read_runs, write_run
+from samparser_monai.monai_command import ENVIRONMENT, command, options_of, overlays
 from samparser_monai.shipped import shipped
 from samparser_monai.studies.cell import (
     TRAINING,
@@ -99,6 +99,31 @@ def cells(
     ]
 
 
+def chosen(grid: list[Cell], folder: Path, keys: Sequence[str], seeds: int) -> list[Cell]:
+    """Return the cells of the other seeds: of what was tried with the first, what validated best.
+
+    Args:
+        grid: of the first seed.
+        folder: of the study; a cell without a result is none that can be chosen.
+        keys: that were tried.
+        seeds: how many, the first among them.
+    """
+    runs = read_runs(folder)
+    best: dict[str, Cell] = {}
+    for cell in grid:
+        others = {key: value for key, value in cell["options"].items() if key not in keys}
+        alike = name_of({**cell, "options": others})
+        if name_of(cell) in runs and (
+            alike not in best or _validated(runs, cell) > _validated(runs, best[alike])
+        ):
+            best[alike] = cell
+    return [{**cell, "seed": seed} for seed in range(1, seeds) for cell in best.values()]
+
+
+def _validated(runs: dict[str, Run], cell: Cell) -> float:
+    return runs[name_of(cell)].get("validation", 0.0)
+
+
 def published(cell: Cell) -> Cell:
     """Return the cell of SAM as published that another is measured against.
 
@@ -157,7 +182,7 @@ def run_grid(
             *(f"samparser_monai.{s}" for s in ("pictures", "volumes", "methods")),
         ]
     )
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // jobs)
     # SAM as published comes first: the others are measured against it
     waiting = sorted(missing, key=lambda cell: cell["method"] != "zero_shot")
     running: dict[Any, tuple[BaseProcess, Cell]] = {}
@@ -210,6 +235,7 @@ def compare(
     decoders: Sequence[str],
     seeds: int,
     vary: Sequence[str],
+    choose: Sequence[str],
     jobs: int,
     results: Path,
     options: list[str],
@@ -221,38 +247,70 @@ def compare(
         scenario: of all cells.
         study: folder of the results; the scenario if not given.
         methods, decoders, seeds, vary: see cells.
+        choose: as ``vary``, but varied by the first seed alone: see chosen.
         jobs: cells at a time, each on its share of the cores.
         results: folder of the studies.
         options: ``--key value`` of all cells.
         given: the command, for the study's ``about.json``.
 
     Raises:
-        InputError: see cells; an unknown key; a result that was made otherwise.
+        InputError: see cells; an unknown key; a result that was made otherwise; nothing to choose
+            by.
     """
-    at_least(1, jobs=jobs)
-    grid = cells(methods, decoders, seeds, vary)
+    at_least(1, jobs=jobs, seeds=seeds)
+    if choose and not float(options_of(options).get("validation_share") or 0):
+        raise InputError("--choose: add --validation_share 0.3, say, of what trains to choose by")
+    varied = [*vary, *choose]
+    grid = cells(methods, decoders, 1 if choose else seeds, varied)
     study = study or scenario
     folder = writable("results", results / study)
     known = set().union(*(OWN[cell["method"]] for cell in grid))
-    keys = [choice.partition("=")[0] for choice in vary]
-    varied = [f"--{key}=" for key in keys if key not in known]
+    keys = [choice.partition("=")[0] for choice in varied]
     # unknown keys are told before anything runs
-    command(["evaluating", "--scenario", scenario, *options, *varied])
+    command(
+        [
+            "evaluating",
+            "--scenario",
+            scenario,
+            *options,
+            *(f"--{k}=" for k in keys if k not in known),
+        ]
+    )
     missing = to_run(grid, folder, scenario, options)
+    tried = keys[len(vary) :]
     if not (folder / "about.json").exists():
-        write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
+        about = {"title": study, "facts": {}, "command": given}
+        write_json(folder / "about.json", about | ({"choose": tried} if tried else {}))
+    done = _run_all(grid, missing, folder, scenario, options, jobs)
+    if choose:
+        rest = chosen(grid, folder, tried, seeds)
+        missing = to_run(rest, folder, scenario, options)
+        done += _run_all(rest, missing, folder, scenario, options, jobs)
+        grid += rest
+    print(f"{done} of {len(grid)} cells in {folder}; now `samparser tables`")
+    return done == len(grid)
+
+
+def _run_all(
+    grid: list[Cell],
+    missing: list[Cell],
+    folder: Path,
+    scenario: str,
+    options: list[str],
+    jobs: int,
+) -> int:
+    """Run what is missing of a grid; return how many of its cells have a result now."""
     done = len(grid) - len(missing)
     runs = run_grid(missing, folder, scenario, options, jobs)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
         signal.signal(number, signal.default_int_handler)
     try:
         with closing(runs):
-            done += sum(tqdm(runs, total=len(grid), initial=done, unit="cell", desc=study))
+            bar = tqdm(runs, total=len(grid), initial=done, unit="cell", desc=folder.name)
+            return done + sum(bar)
     except KeyboardInterrupt:
         told = f"interrupted: the cells that are finished stay in {folder}"
         print(told, file=sys.stderr, flush=True)
         server: Any = forkserver._forkserver
         end(server._forkserver_pid)  # it, and torch here, would take their time
         os._exit(130)
-    print(f"{done} of {len(grid)} cells in {folder}; now `samparser tables`")
-    return done == len(grid)
