@@ -1,6 +1,6 @@
 """A study that chose by a part of its own: its table, its picture and what they tell apart."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,9 @@ BASELINES = {  # what the others are compared with: method, decoder
     "the decoder alone": ("decoder_only", "tuned"),
     "512 coefficients": ("coefficients", "frozen"),
 }
-HOW = """
-In brackets the 95 % interval of a bootstrap over cases and seeds, both drawn anew {draws} times;
-differences are paired by case and seed, and bold where their interval leaves zero out. With few
-cases such intervals are somewhat too narrow.
-"""
+HOW = """In brackets the 95 % interval of a bootstrap over cases and seeds, both drawn anew {draws}
+times; differences are paired by case and seed, and bold where their interval leaves zero out. With
+few cases such intervals are somewhat too narrow."""
 Array = np.ndarray[Any, Any]
 Interval = tuple[float, float, float]
 """A figure, and the ends of its interval."""
@@ -151,7 +149,7 @@ def section_of(folder: Path, about: dict[str, Any]) -> str:
         for row in rows:
             row.append(told(over[row[0]], "+") if row[0] in over else "")
         known.append(f"- {known_beside(name, over)}")
-    picture = f"![quality against numbers trained](results_{folder.name}.png)"
+    picture = f"![gain against numbers trained](results_{folder.name}.png)"
     parts = [HOW.format(draws=DRAWS), markdown(columns, rows), "\n".join(known), picture]
     return "\n\n".join([*parts, few(groups, scores)]).rstrip()
 
@@ -196,7 +194,7 @@ def few(groups: Sequence[Group], scores: Bootstrap) -> str:
     shares = [
         f"{numbers_of(group.runs[0]):,} ({group.name}) {share:.0f} % [{low:.0f}, {high:.0f}]"
         for group in groups
-        if 0 < numbers_of(group.runs[0]) < FEW
+        if group is not whole and 0 < numbers_of(group.runs[0]) < FEW
         for share, low, high in [interval(100 * scores.draws(group.runs, start.runs) / gain)]
     ]
     return (
@@ -206,18 +204,21 @@ def few(groups: Sequence[Group], scores: Bootstrap) -> str:
 
 
 def draw(folder: Path, about: dict[str, Any], path: Path) -> None:
-    """Draw the figure of each group, with its interval, over the numbers it trains."""
+    """Draw what each group gains over SAM as published, in pairs, over the numbers it trains."""
     groups = groups_of(runs_of(folder), about["choose"])
     scores = Bootstrap(groups[0].runs[0]["scores"])
+    start = baselines_of(groups)["SAM as published"]
     figure, axis = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    beside: Counter[int] = Counter()  # of as many numbers, to be told apart
     for marker, group in zip("osD^v<>pP*Xhd" * 9, groups, strict=False):
-        mean, low, high = interval(scores.draws(group.runs))
         if numbers := numbers_of(group.runs[0]):
-            ends = [[mean - low], [high - mean]]
-            axis.errorbar(numbers, mean, ends, marker=marker, capsize=3, label=group.name)
-        else:
-            axis.axhline(mean, color="gray", linestyle="dashed", label="SAM as published")
-    axis.set(xscale="log", xlabel="numbers trained", ylabel="mean (%), 95 % interval")
+            mean, low, high = interval(scores.draws(group.runs, start.runs))
+            x, ends = numbers * 1.1 ** beside[numbers], [[mean - low], [high - mean]]
+            axis.errorbar(x, mean, ends, marker=marker, capsize=3, label=group.name)
+            beside[numbers] += 1
+    axis.axhline(0, color="gray", linestyle="dashed", label="SAM as published")
+    measure = about.get("measure", "points")
+    axis.set(xscale="log", xlabel="numbers trained", ylabel=f"gain, {measure}, 95 % interval")
     figure.legend(loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=100)
     plt.close(figure)
