@@ -40,7 +40,7 @@ def test_share_out_of_range_is_refused(share: Any) -> None:
 
 def made(method: str, seed: int, shift: float, validation: float, factor: str = "1") -> dict:
     """Return a run whose cases differ much, and from another method's by the shift alone."""
-    cases = {f"c{n}": [50.0 + 5 * n + shift + 0.1 * seed] for n in range(8)}
+    cases = {f"c{n}": [50.0 + 5 * n + shift] for n in range(8)}
     scores = {"liver": cases, "kidney": {"c1": [80.0 + shift, 60.0 + shift]}}
     return {
         **{"method": method, "decoder": "frozen" if method == "zero_shot" else "tuned"},
@@ -88,7 +88,8 @@ def test_table_bolds_what_is_told_apart_and_says_so(tmp_path: Path) -> None:
     for seed in range(2):
         for method, shift in (("zero_shot", 0.0), ("decoder_only", 2.0), ("lora", 2.0 - 4 * seed)):
             run = made(method, seed, shift, 1.0)
-            write_run(tmp_path, grid.name_of(run), run)
+            if method != "zero_shot" or not seed:  # once for all seeds
+                write_run(tmp_path, grid.name_of(run), run)
     text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
     rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")}
     assert "| 1 (1) |" in rows["| decoder_only, decoder tuned"]

@@ -109,6 +109,8 @@ class Bootstrap:
             less: of the same seeds, to be taken away; seeds that one side lacks are left out.
         """
         others = {run["seed"]: self.sums(run)[0] for run in less}
+        if less and less[0]["method"] == "zero_shot":  # the same for all seeds
+            others = dict.fromkeys([run["seed"] for run in runs], others[0])
         kept = [run for run in runs if run["seed"] in others or not less]
         values = [self.sums(run)[0] - others.get(run["seed"], 0.0) for run in kept]
         seeds = drawn(len(kept), 1) / len(kept)
@@ -144,7 +146,7 @@ def section_of(folder: Path, about: dict[str, Any]) -> str:
         over = {
             group.name: interval(scores.draws(group.runs, baseline.runs))
             for group in groups
-            if group is not baseline
+            if group is not baseline and group.kind[0] != "zero_shot"
         }
         for row in rows:
             row.append(told(over[row[0]], "+") if row[0] in over else "")
