@@ -24,8 +24,8 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     command = [*COMPARE, "--results", str(tmp_path)]
     command += ["--methods", "decoder_only,coefficients", "--decoder", "frozen", "--seeds", "1"]
     command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "1"]
-    command += ["--min_area", "20", "--min_volume", "100", "--cache_dir", str(tmp_path / "cache")]
-    command += ["--jobs", "2"]
+    command += ["--min_area", "20", "--min_volume", "100", "--validation_share", "0.5"]
+    command += ["--cache_dir", str(tmp_path / "cache"), "--jobs", "2"]
     study, name = tmp_path / "abdomen_ct", "decoder_only_tuned_seed=0"
     # of a version that kept the options alone, with paths by their names
     given = [part if "/" not in part else Path(part).name for part in command[12:-2]]
@@ -36,11 +36,15 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     result = runs["coefficients_frozen_seed=0"]
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
     assert result["given"][:2] == ["--dataset_dir", dataset.name]
-    assert result["steps"] == 12 and result["images_a_second"] > 0
+    assert result["steps"] == 6 and result["images_a_second"] > 0
     published = runs["zero_shot_frozen_seed=0"]
     assert result["published"] == published["tuned"] == published["published"]
     assert result["volumes"]["published"] == published["volumes"]["tuned"]
     assert {row["model"] for row in result["cases"]} == {"tuned"}
+    assert result["validation"] != result["tuned"]["mean"]  # of other cases
+    kept = {(row["organ"], row["case"]): [round(row["dsc"], 2)] for row in result["cases"]}
+    scores = result["scores"].items()
+    assert kept == {(organ, case): s for organ, of in scores for case, s in of.items()}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,7 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
         ("--vary epochs", "--vary epochs: write KEY=VALUE,VALUE"),
         ("--vary rank=4,8 --methods coefficients", "unknown config key 'rank'"),
         ("--vary epoch=1,2", "unknown config key 'epoch'; did you mean 'epochs'"),
+        ("--choose rate_factor=1,3", "--choose: add --validation_share"),
         ("--seeds 0", "seeds must be a whole number of at least 1, not 0"),
         ("--epoch 3", "unknown config key 'epoch'; did you mean 'epochs'"),
     ],

@@ -82,7 +82,7 @@ def test_data_is_told_by_its_files_wherever_they_lie(tmp_path: Path) -> None:
 
 
 def test_cosine_falls_to_zero_and_stays() -> None:
-    schedule = cosine(torch.optim.Adam([nn.Parameter(torch.ones(1))], lr=2.0), 4)
+    schedule = cosine(torch.optim.Adam([nn.Parameter(torch.ones(1))], lr=4.0), 4, factor=0.5)
     rates = []
     for _ in range(6):
         rates += schedule.get_last_lr()

@@ -22,6 +22,13 @@ def compare(
     vary: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE,VALUE", help="Once to each key.")
     ] = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,VALUE",
+            help="Varied by the first seed; the others take what --validation_share finds best.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Cells at a time.")] = 1,
     results: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("results"),
 ) -> None:
@@ -45,6 +52,7 @@ def compare(
         decoder.split(","),
         seeds,
         vary or [],
+        choose or [],
         jobs,
         results,
         given,

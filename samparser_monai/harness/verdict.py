@@ -88,12 +88,16 @@ def read_cells(results: str | Path) -> dict[str, list[Run]]:
 
 
 def gains(cells: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict[Any, float]:
-    """Return seed -> gain over SAM as published; the best run of a seed that has several."""
-    found: dict[Any, float] = {}
+    """Return seed -> gain over SAM as published.
+
+    Of several runs of a seed, the best by a validation part of the study, where it has one.
+    """
+    found: dict[Any, tuple[float, float]] = {}
     for cell in cells:
         known = {**cell, **cell.get("options", {})}
         same = all(known.get(key, value) == value for key, value in options.items())
         if cell["method"] == method and same:
             gain = cell["tuned"]["mean"] - cell["published"]["mean"]
-            found[cell["seed"]] = max(gain, found.get(cell["seed"], gain))
-    return found
+            ranked = (cell.get("validation", gain), gain)
+            found[cell["seed"]] = max(ranked, found.get(cell["seed"], ranked))
+    return {seed: gain for seed, (_, gain) in found.items()}

@@ -21,6 +21,7 @@ from typing import Any
 
 import fire
 import monai.bundle
+import pandas as pd
 import torch
 from monai.bundle import ConfigParser
 
@@ -31,16 +32,16 @@ from samparser_monai.monai_command import command, options_of
 from samparser_monai.sam.checkpoints import WEIGHTS
 
 PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")
-RUNS = ("training", "evaluating")
 OF_THE_MACHINE = {
     *("bundle_root", "output_dir", "ckpt_dir", "cache_dir", "cache_limit_gb", "fill_batch_size"),
     *("device", "rank", "num_workers", "one_line_errors", "apart", "before_training"),
     *("before_evaluating", "tracked", "run", "training", "evaluating", "resume", "settings"),
-    "manifest",
+    *("manifest", "part"),
 }
 """Keys that no result depends on."""
 TRAINING = {
-    *("coefficient_rate", "decoder_coefficient_rate", "decoder_rate", "encoder_rate", "step"),
+    *("coefficient_rate", "decoder_coefficient_rate", "decoder_rate", "encoder_rate"),
+    *("rate_factor", "step"),
     *("space", "epochs", "train_size", "batch_size", "max_instances", "focal", "weight_decay"),
 }
 """Keys that SAM as published does not depend on; any other that is varied gives it other cells."""
@@ -164,10 +165,12 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int, folder
         InputError: what a run has refused.
     """
     torch.set_num_threads(threads)
-    parts = arguments_of(cell, scenario, folder)
+    parts = [*arguments_of(cell, scenario, folder), *options]
     begun = time.monotonic()
-    for run_id in ("evaluating",) if cell["method"] == "zero_shot" else RUNS:
-        _run(command([run_id, *parts, *options], ignore=True), folder / "log.txt")
+    if cell["method"] != "zero_shot":
+        _run("training", parts, folder)
+    chooses = _chooses(folder, parts)
+    _run("evaluating", [*parts, "--part", "test"], folder)
     taken = time.monotonic() - begun
     summary = read_json(folder / "eval" / "summary.json")
     rows = read_json(folder / "eval" / "metrics.json")
@@ -176,6 +179,7 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int, folder
         **cell,
         "scenario": scenario,
         "given": without_folders(options),
+        **chooses,
         **summary,
         "images_a_second": summary["steps"] / seconds if seconds else None,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
@@ -185,16 +189,42 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int, folder
         "versions": {name: version(name) for name in PACKAGES},
         "revision": _git("describe", "--always", "--dirty"),
         "cases": rows,
+        "scores": scores_in(folder / "eval"),
     }
 
 
-def _run(parts: list[str], log: Path) -> None:
+def _chooses(folder: Path, parts: list[str]) -> dict[str, float]:
+    """Return what the validation part says, by which a study may choose; nothing without one."""
+    if not float(options_of(parts).get("validation_share") or 0):
+        return {}
+    output = folder / "validation"
+    own = ("--part", "validation", "--output_dir", str(output), "--box_shifts", "[]")
+    _run("evaluating", [*parts, *own], folder)
+    return {"validation": read_json(output / "summary.json")["tuned"]["mean"]}
+
+
+def scores_in(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Return what an evaluation scored of each case, by which runs are compared in pairs.
+
+    Of volumes organ -> case -> [3-D DSC]; of pictures "all" -> picture -> IoU of its instances.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    pictures = folder / "instances.csv"
+    table = pd.read_csv(pictures if pictures.exists() else folder / "metrics.csv")
+    groups = ["all"] * len(table) if pictures.exists() else table["organ"]
+    scores = table["iou" if pictures.exists() else "dsc"].round(2)
+    for group, case, score in zip(groups, table["case"].astype(str), scores, strict=True):
+        found.setdefault(group, {}).setdefault(case, []).append(score)
+    return found
+
+
+def _run(run_id: str, parts: list[str], folder: Path) -> None:
     """Run a command of monai.bundle in this process; what it prints goes to a file."""
-    with log.open("a", encoding="utf-8") as file:
+    with (folder / "log.txt").open("a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         try:
-            fire.Fire({"run": monai.bundle.run}, command=parts)
+            fire.Fire({"run": monai.bundle.run}, command=command([run_id, *parts], ignore=True))
         except Exception as error:
             raise root_cause(error) or error from None
 

@@ -1,9 +1,9 @@
 """A grid of cells, run side by side: those without a result, each in a process of its own.
 
 Every combination of method, decoder, seed and varied key is a cell: a training and an evaluation
-of their own, and a line of results/STUDY/runs.jsonl. Every seed begins with SAM as published, which
-the others are measured against. No model is chosen by the pictures that judge it: each is that of
-the last epoch.
+of their own, and a line of results/STUDY/runs.jsonl. Every split of the data begins with SAM as
+published, which the others are measured against. No model is chosen by the pictures that judge it:
+each is that of the last epoch, and its rates are given, or chosen by a part of what trains.
 """
 
 import itertools
@@ -20,12 +20,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, unknown, writable
 from samparser_monai.files import read_json, sockets_fit, write_json
-from samparser_monai.harness.runs import FILE, read_runs, write_run
-from samparser_monai.monai_command import ENVIRONMENT, command, overlays
+from samparser_monai.harness.runs import FILE, Run, read_runs, write_run
+from samparser_monai.monai_command import ENVIRONMENT, command, options_of, overlays
 from samparser_monai.shipped import shipped
 from samparser_monai.studies.cell import (
     TRAINING,
@@ -50,7 +51,11 @@ OPTIONS = set().union(*OWN.values())
 
 
 def cells(
-    methods: Sequence[str], decoders: Sequence[str], seeds: int, vary: Sequence[str]
+    methods: Sequence[str],
+    decoders: Sequence[str],
+    seeds: int,
+    vary: Sequence[str],
+    fixed: bool = False,
 ) -> list[Cell]:
     """Return what distinguishes each cell of the grid, those of SAM as published first.
 
@@ -59,6 +64,7 @@ def cells(
         decoders: tuned, coefficients, frozen.
         seeds: how many.
         vary: ``KEY=VALUE,VALUE``; a key that some methods alone have varies those.
+        fixed: all seeds split the data alike, see published.
 
     Raises:
         InputError: an unknown method or decoder, or a varied key without values.
@@ -90,22 +96,51 @@ def cells(
         }
         cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
         if method == "zero_shot":
-            cell = published(cell)
+            cell = published(cell, fixed)
         if cell not in found:
             found.append(cell)
-    first = [published(cell) for cell in found]
+    first = [published(cell, fixed) for cell in found]
     return [cell for n, cell in enumerate(first) if cell not in first[:n]] + [
         cell for cell in found if cell not in first
     ]
 
 
-def published(cell: Cell) -> Cell:
+def chosen(grid: list[Cell], folder: Path, keys: Sequence[str], seeds: int) -> list[Cell]:
+    """Return the cells of the other seeds: of what was tried with the first, what validated best.
+
+    Args:
+        grid: of the first seed.
+        folder: of the study; a cell without a result is none that can be chosen.
+        keys: that were tried.
+        seeds: how many, the first among them.
+    """
+    runs = read_runs(folder)
+    best: dict[str, Cell] = {}
+    for cell in grid:
+        others = {key: value for key, value in cell["options"].items() if key not in keys}
+        alike = name_of({**cell, "options": others})
+        if (
+            cell["method"] != "zero_shot"
+            and name_of(cell) in runs
+            and (alike not in best or _validated(runs, cell) > _validated(runs, best[alike]))
+        ):
+            best[alike] = cell
+    return [{**cell, "seed": seed} for seed in range(1, seeds) for cell in best.values()]
+
+
+def _validated(runs: dict[str, Run], cell: Cell) -> float:
+    return runs[name_of(cell)].get("validation", 0.0)
+
+
+def published(cell: Cell, fixed: bool = False) -> Cell:
     """Return the cell of SAM as published that another is measured against.
 
-    It has the other's seed, by which a scenario may split its pictures.
+    It has the other's seed, by which a scenario may split its pictures; where the split is fixed
+    the first seed's is that of all.
     """
     options = {k: v for k, v in cell["options"].items() if k not in TRAINING | OPTIONS}
-    return {"method": "zero_shot", "decoder": "frozen", "seed": cell["seed"], "options": options}
+    seed = 0 if fixed else cell["seed"]
+    return {"method": "zero_shot", "decoder": "frozen", "seed": seed, "options": options}
 
 
 def to_run(grid: list[Cell], folder: Path, scenario: str, options: list[str]) -> list[Cell]:
@@ -157,7 +192,7 @@ def run_grid(
             *(f"samparser_monai.{s}" for s in ("pictures", "volumes", "methods")),
         ]
     )
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)  # OMP_NUM_THREADS, or the cores
     # SAM as published comes first: the others are measured against it
     waiting = sorted(missing, key=lambda cell: cell["method"] != "zero_shot")
     running: dict[Any, tuple[BaseProcess, Cell]] = {}
@@ -173,7 +208,8 @@ def run_grid(
                 for sentinel in wait(list(running)):
                     process, cell = running.pop(sentinel)
                     process.join()
-                    yield _finish(cell, folder, Path(temporary, name_of(cell)))
+                    start = name_of(published(cell, fixed_in(options)))
+                    yield _finish(cell, start, folder, Path(temporary, name_of(cell)))
         finally:
             for process, _ in running.values():
                 end(process.pid)
@@ -185,7 +221,12 @@ def _may_begin(cell: Cell, running: dict[int, tuple[BaseProcess, Cell]]) -> bool
     return cell["method"] == "zero_shot" or not first
 
 
-def _finish(cell: Cell, folder: Path, made: Path) -> bool:
+def fixed_in(options: list[str]) -> bool:
+    """Tell whether options of all cells fix the split of the data."""
+    return "split_seed" in options_of(options)
+
+
+def _finish(cell: Cell, published_name: str, folder: Path, made: Path) -> bool:
     """Write the line of a cell that has ended, or say why there is none."""
     try:
         outcome = read_json(made / "result.json") if (made / "result.json").exists() else {}
@@ -193,9 +234,8 @@ def _finish(cell: Cell, folder: Path, made: Path) -> bool:
             raise InputError(outcome.get("error", "its process was ended (out of memory?)"))
         result = start = outcome["result"]
         if cell["method"] != "zero_shot":
-            name = name_of(published(cell))
-            if (start := read_runs(folder).get(name)) is None:
-                raise InputError(f"it is measured against {name}, which has no result")
+            if (start := read_runs(folder).get(published_name)) is None:
+                raise InputError(f"it is measured against {published_name}, which has no result")
         write_run(folder, name_of(cell), with_published(result, start))
     except InputError as error:  # the others go on
         tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
@@ -210,6 +250,7 @@ def compare(
     decoders: Sequence[str],
     seeds: int,
     vary: Sequence[str],
+    choose: Sequence[str],
     jobs: int,
     results: Path,
     options: list[str],
@@ -221,38 +262,74 @@ def compare(
         scenario: of all cells.
         study: folder of the results; the scenario if not given.
         methods, decoders, seeds, vary: see cells.
+        choose: as ``vary``, but varied by the first seed alone: see chosen.
         jobs: cells at a time, each on its share of the cores.
         results: folder of the studies.
         options: ``--key value`` of all cells.
         given: the command, for the study's ``about.json``.
 
     Raises:
-        InputError: see cells; an unknown key; a result that was made otherwise.
+        InputError: see cells; an unknown key; a result that was made otherwise; nothing to choose
+            by.
     """
-    at_least(1, jobs=jobs)
-    grid = cells(methods, decoders, seeds, vary)
+    at_least(1, jobs=jobs, seeds=seeds)
+    fixed = fixed_in(options)
+    if choose and not (fixed and float(options_of(options).get("validation_share") or 0)):
+        raise InputError(
+            "--choose: add --validation_share 0.3, say, of what trains to choose by, and "
+            "--split_seed 1, say, so that all seeds have the same parts"
+        )
+    varied = [*vary, *choose]
+    grid = cells(methods, decoders, 1 if choose else seeds, varied, fixed)
     study = study or scenario
     folder = writable("results", results / study)
     known = set().union(*(OWN[cell["method"]] for cell in grid))
-    keys = [choice.partition("=")[0] for choice in vary]
-    varied = [f"--{key}=" for key in keys if key not in known]
+    keys = [choice.partition("=")[0] for choice in varied]
     # unknown keys are told before anything runs
-    command(["evaluating", "--scenario", scenario, *options, *varied])
+    command(
+        [
+            "evaluating",
+            "--scenario",
+            scenario,
+            *options,
+            *(f"--{k}=" for k in keys if k not in known),
+        ]
+    )
     missing = to_run(grid, folder, scenario, options)
+    tried = keys[len(vary) :]
     if not (folder / "about.json").exists():
-        write_json(folder / "about.json", {"title": study, "facts": {}, "command": given})
+        about = {"title": study, "facts": {}, "command": given}
+        write_json(folder / "about.json", about | ({"choose": tried} if tried else {}))
+    done = _run_all(grid, missing, folder, scenario, options, jobs)
+    if choose:
+        rest = chosen(grid, folder, tried, seeds)
+        missing = to_run(rest, folder, scenario, options)
+        done += _run_all(rest, missing, folder, scenario, options, jobs)
+        grid += rest
+    print(f"{done} of {len(grid)} cells in {folder}; now `samparser tables`")
+    return done == len(grid)
+
+
+def _run_all(
+    grid: list[Cell],
+    missing: list[Cell],
+    folder: Path,
+    scenario: str,
+    options: list[str],
+    jobs: int,
+) -> int:
+    """Run what is missing of a grid; return how many of its cells have a result now."""
     done = len(grid) - len(missing)
     runs = run_grid(missing, folder, scenario, options, jobs)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
         signal.signal(number, signal.default_int_handler)
     try:
         with closing(runs):
-            done += sum(tqdm(runs, total=len(grid), initial=done, unit="cell", desc=study))
+            bar = tqdm(runs, total=len(grid), initial=done, unit="cell", desc=folder.name)
+            return done + sum(bar)
     except KeyboardInterrupt:
         told = f"interrupted: the cells that are finished stay in {folder}"
         print(told, file=sys.stderr, flush=True)
         server: Any = forkserver._forkserver
         end(server._forkserver_pid)  # it, and torch here, would take their time
         os._exit(130)
-    print(f"{done} of {len(grid)} cells in {folder}; now `samparser tables`")
-    return done == len(grid)

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from samparser_monai.errors import InputError
+
 
 class EpochSeed:
     """Seed every generator at the start of an epoch, so that an epoch does not depend on the past.
@@ -36,9 +38,22 @@ class EpochSeed:
         self.loader.sampler.set_epoch(seed)
 
 
-def cosine(optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Return the schedule that lets the rates fall to 0 along half a cosine of so many steps."""
-    return LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(step / steps, 1))) / 2)
+def cosine(optimizer: Optimizer, steps: int, factor: float = 1.0) -> LambdaLR:
+    """Return the schedule that lets the rates fall to 0 along half a cosine of so many steps.
+
+    Args:
+        optimizer: whose groups have the rates.
+        steps: of the training.
+        factor: of all rates, so that those of every method can be searched alike.
+
+    Raises:
+        InputError: the factor is not above zero.
+    """
+    if not factor > 0:
+        raise InputError(f"rate_factor must be above 0, not {factor}")
+    return LambdaLR(
+        optimizer, lambda step: factor * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+    )
 
 
 class History:

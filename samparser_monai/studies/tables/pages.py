@@ -5,7 +5,7 @@ from pathlib import Path
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
-from samparser_monai.studies.tables import federated, paper, parameters, study
+from samparser_monai.studies.tables import federated, paired, paper, parameters, study
 from samparser_monai.studies.tables.benchmarks import benchmarks
 from samparser_monai.studies.tables.runs import RESULTS, groups_of, runs_of
 from samparser_monai.studies.tables.studies import draw, section_of, studies
@@ -52,6 +52,10 @@ def write_pages(docs: Path) -> list[Path]:
     if docs / "study.md" in pages:
         study.draw(docs / "study.png")
     for folder in studies():
-        if "table" not in json.loads((folder / "about.json").read_text()):
-            draw(groups_of(runs_of(folder)), docs / f"results_{folder.name}.png")
+        about = json.loads((folder / "about.json").read_text())
+        path = docs / f"results_{folder.name}.png"
+        if "choose" in about:
+            paired.draw(folder, about, path)
+        elif "table" not in about:
+            draw(groups_of(runs_of(folder)), path)
     return pages

@@ -17,6 +17,9 @@ MobileSAM in place of ViT-B, and small sets in place of whole ones; [results.md]
 of each which pictures, how many, and by which command. So rows compare with each other, and with
 the signs of the printed figures beside them, not with their size. Mean ± standard deviation over
 seeds; in brackets the difference to the decoder alone, seed by seed.
+
+The rates on CT were chosen on the patients that are reported, see [study.md](study.md);
+[results.md](results.md) has studies whose rates other patients or pictures chose.
 """
 CT = "methods_on_ct"
 ROWS = {  # as printed: method, decoder, and the paper's figures in the order of SETS

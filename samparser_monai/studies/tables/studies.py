@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from samparser_monai.studies.tables import paired
 from samparser_monai.studies.tables.clicks import clicks
 from samparser_monai.studies.tables.runs import (
     RESULTS,
@@ -40,6 +41,8 @@ def section_of(folder: Path) -> str:
     text = "".join(f"- {key}: {value}\n" for key, value in about["facts"].items())
     if kind := about.get("table"):
         table = {"few_prompts": few_prompts, "clicks": clicks}[kind](runs_of(folder))
+    elif "choose" in about:
+        table = paired.section_of(folder, about)
     else:
         picture = f"\n\n![quality against numbers trained](results_{folder.name}.png)"
         table = table_of(groups_of(runs_of(folder))) + picture

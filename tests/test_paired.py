@@ -1,0 +1,101 @@
+"""Studies that choose by a part of their own: parts apart, choices by validation, intervals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samparser_monai.errors import InputError
+from samparser_monai.harness import write_run
+from samparser_monai.harness.verdict import gains
+from samparser_monai.studies import grid
+from samparser_monai.studies.tables import paired
+from samparser_monai.training.parts import nested
+
+ITEMS = {
+    "train": [{"case": f"c{n}", "patient": f"p{n // 2}"} for n in range(10)],
+    "validation": [{"case": "t"}],
+}
+
+
+def test_parts_share_no_patient_and_lose_no_case() -> None:
+    parts = nested(ITEMS, 0.4, 3)
+    patients = [{item["patient"] for item in parts[p]} for p in ("train", "validation")]
+    assert [len(of) for of in patients] == [3, 2] and not set.intersection(*patients)
+    assert len(parts["train"]) + len(parts["validation"]) == 10
+    assert parts["test"] == ITEMS["validation"]
+    assert nested(ITEMS, 0.4, 3) == parts
+    assert any(nested(ITEMS, 0.4, seed) != parts for seed in range(5))
+    assert nested(ITEMS, 0.0, 3)["validation"] == ITEMS["validation"]
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, "half", 2])
+def test_share_out_of_range_is_refused(share: Any) -> None:
+    with pytest.raises(InputError, match=f"validation_share must be 0, or between .*{share!r}"):
+        nested(ITEMS, share, 3)
+    with pytest.raises(InputError, match=r"1 patient or picture trains, and a split needs two"):
+        nested({**ITEMS, "train": ITEMS["train"][:2]}, 0.5, 3)
+
+
+def made(method: str, seed: int, shift: float, validation: float, factor: str = "1") -> dict:
+    """Return a run whose cases differ much, and from another method's by the shift alone."""
+    cases = {f"c{n}": [50.0 + 5 * n + shift] for n in range(8)}
+    scores = {"liver": cases, "kidney": {"c1": [80.0 + shift, 60.0 + shift]}}
+    return {
+        **{"method": method, "decoder": "frozen" if method == "zero_shot" else "tuned"},
+        **{"seed": seed, "scores": scores, "validation": validation},
+        "options": {} if method == "zero_shot" else {"rate_factor": factor},
+        "encoder_trainable": None if method == "zero_shot" else 512,
+        "decoder_trainable": 0,
+        "tuned": {"mean": shift},
+        "published": {"mean": 0.0},
+    }
+
+
+def test_other_seeds_take_what_validated_best_and_not_what_tested_best(tmp_path: Path) -> None:
+    first = grid.cells(["coefficients"], ["tuned"], 1, ["rate_factor=0.3,1,3"])
+    for factor, shift, validation in (("0.3", 9.0, 70.0), ("1", 5.0, 80.0)):  # 3 has failed
+        run = made("coefficients", 0, shift, validation, factor)
+        write_run(tmp_path, grid.name_of(run), run)
+    rest = grid.chosen(first, tmp_path, ["rate_factor"], 3)
+    assert [(cell["options"], cell["seed"]) for cell in rest] == [
+        ({"rate_factor": "1"}, 1),
+        ({"rate_factor": "1"}, 2),
+    ]
+    runs = [made("coefficients", 0, 9.0, 70.0, "0.3"), made("coefficients", 0, 5.0, 80.0)]
+    (group,) = paired.groups_of(runs, ["rate_factor"])
+    assert (group.chosen, group.tried, group.runs) == ("1", ["0.3", "1"], runs[1:])
+    assert gains(runs, "coefficients", {}) == {0: 5.0}
+
+
+def test_intervals_are_of_the_difference() -> None:
+    ours, other = ([made(m, s, d, 0) for s in range(3)] for m, d in (("lora", 1.0), ("full", 0.0)))
+    bootstrap = paired.Bootstrap(ours[0]["scores"])
+    mean, low, high = paired.interval(bootstrap.draws(ours))
+    liver = np.mean([[v for (v,) in run["scores"]["liver"].values()] for run in ours])
+    assert mean == pytest.approx((liver + 71.0) / 2, rel=1e-9)
+    assert low < mean < high and high - low > 2  # cases differ much
+    # and yet one is everywhere above the other by 1
+    assert paired.interval(bootstrap.draws(ours, other)) == pytest.approx((1.0, 1.0, 1.0), rel=1e-9)
+    ours[0] = made("lora", 0, -5.0, 0)
+    mean, low, high = paired.interval(bootstrap.draws(ours, other))
+    assert mean == pytest.approx(-1.0, rel=1e-9)
+    assert low < 0 < high  # by the seeds
+
+
+def test_table_bolds_what_is_told_apart_and_says_so(tmp_path: Path) -> None:
+    for seed in range(2):
+        for method, shift in (("zero_shot", 0.0), ("decoder_only", 2.0), ("lora", 2.0 - 4 * seed)):
+            run = made(method, seed, shift, 1.0)
+            if method != "zero_shot" or not seed:  # once for all seeds
+                write_run(tmp_path, grid.name_of(run), run)
+    text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+    rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")}
+    assert "| 1 (1) |" in rows["| decoder_only, decoder tuned"]
+    assert "**+2.00** [+2.00, +2.00]" in rows["| decoder_only, decoder tuned"]
+    assert rows["| lora, decoder tuned"].count("**") == 0
+    assert (
+        "Beside SAM as published: Above it decoder_only, decoder tuned. Below it nothing." in text
+    )
+    assert "gain over SAM as published, **+2.00** [+2.00, +2.00], these reach: 512 (lora" in text
