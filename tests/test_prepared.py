@@ -26,7 +26,7 @@ from samparser_monai.training.transforms import (
     RandInstancesd,
     RandLoosenBoxesd,
 )
-from samparser_monai.volumes.transforms import Instancesd
+from samparser_monai.volumes.transforms import Instancesd, NamedOrgansd
 
 LOADED: list[str] = []
 
@@ -49,6 +49,7 @@ def chain(scale: float = 1.0, window: float = 255.0, mean: float = 0.0, names: s
     return Compose(
         [
             Compose([LoadNumpyd(scale), ScaleIntensityRanged("image", 0, window, 0, 255)]),
+            *([NamedOrgansd(128, 32)] if names else []),
             RandInstancesd(2, key="annotations"),
             Compose([Instancesd(4), frame]),
             RandLoosenBoxesd(20, 128),

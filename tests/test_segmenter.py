@@ -128,5 +128,6 @@ def test_bad_input_is_told(ask: object, message: str, trained: Path) -> None:
 def test_package_and_help_are_light() -> None:
     code = "import sys, samparser_monai.commands.app as a; c = a.main(['--help']); "
     code += "print([m for m in ('torch', 'monai', 'numpy') if m in sys.modules], c)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = {"capture_output": True, "encoding": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, **told)
     assert done.stdout.splitlines()[-1] == "[] 0"

@@ -39,6 +39,8 @@ def trained(folder: Path, method: str = "frozen", **about: object) -> tuple[Path
 def parsed(files: list[str], **keys: object) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config([str(ROOT / "configs" / f"{name}.json") for name in files])
+    if "scenarios/coco" in files:
+        keys = {"labels": ["ship"], **keys}  # else they are those of its files
     parser.update({"device": "cpu", **keys})
     return parser
 
