@@ -23,7 +23,7 @@ COMPARE = [sys.executable, "-m", "samparser_monai", "compare"]
 def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> None:
     command = [*COMPARE, "--results", str(tmp_path)]
     command += ["--methods", "decoder_only,coefficients", "--decoder", "frozen", "--seeds", "1"]
-    command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "1"]
+    command += ["--dataset_dir", str(dataset), "--backbone", "tiny", "--epochs", "3"]
     command += ["--min_area", "20", "--min_volume", "100", "--validation_share", "0.5"]
     command += ["--cache_dir", str(tmp_path / "cache"), "--jobs", "2"]
     study, name = tmp_path / "abdomen_ct", "decoder_only_tuned_seed=0"
@@ -36,7 +36,7 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
     result = runs["coefficients_frozen_seed=0"]
     assert (result["encoder_trainable"], result["decoder_trainable"]) == (64, 0)
     assert result["given"][:2] == ["--dataset_dir", dataset.name]
-    assert result["steps"] == 6 and result["images_a_second"] > 0
+    assert result["steps"] == 18 and result["images_a_second"] > 0
     published = runs["zero_shot_frozen_seed=0"]
     assert result["published"] == published["tuned"] == published["published"]
     assert result["volumes"]["published"] == published["volumes"]["tuned"]

@@ -193,9 +193,14 @@ def run_cell(cell: Cell, scenario: str, options: list[str], threads: int, folder
     }
 
 
+def validates(options: list[str]) -> bool:
+    """Tell whether part of what trains validates; what the share may be is checked by the run."""
+    return options_of(options).get("validation_share") not in (None, "0", "0.0")
+
+
 def _chooses(folder: Path, parts: list[str]) -> dict[str, float]:
     """Return what the validation part says, by which a study may choose; nothing without one."""
-    if not float(options_of(parts).get("validation_share") or 0):
+    if not validates(parts):
         return {}
     output = folder / "validation"
     own = ("--part", "validation", "--output_dir", str(output), "--box_shifts", "[]")

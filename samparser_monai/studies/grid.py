@@ -36,6 +36,7 @@ from samparser_monai.studies.cell import (
     name_of,
     run_apart,
     told_options,
+    validates,
     with_published,
 )
 from samparser_monai.training.resuming import differences, states_of
@@ -274,7 +275,7 @@ def compare(
     """
     at_least(1, jobs=jobs, seeds=seeds)
     fixed = fixed_in(options)
-    if choose and not (fixed and float(options_of(options).get("validation_share") or 0)):
+    if choose and not (fixed and validates(options)):
         raise InputError(
             "--choose: add --validation_share 0.3, say, of what trains to choose by, and "
             "--split_seed 1, say, so that all seeds have the same parts"

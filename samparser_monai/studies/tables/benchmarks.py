@@ -14,6 +14,7 @@ def benchmarks() -> str:
     for path, run in runs.items():
         device = f"{run['device']}, {run['threads']} threads, torch {run['torch']}"
         text += f"\n## Speed: {run['kind']}, {run['backbone']}\n\n- device: {device}\n"
+        text += f"- {run['note']}\n" if "note" in run else ""
         ratios = [(k, v) for k, v in run.get("ratios", {}).items() if isinstance(v, float)]
         tables = [run.get("rows", []), [{"ratio": k, "value": v} for k, v in ratios]]
         for rows in filter(None, tables):
