@@ -14,6 +14,7 @@ from torch import Tensor
 
 from samparser_monai.errors import root_cause
 from samparser_monai.geometry.run_lengths import rle_of
+from samparser_monai.pictures.boxes import boxed_items
 from samparser_monai.pictures.inferer import TiledInferer
 from samparser_monai.pictures.transforms import NamedCategoriesd
 
@@ -86,6 +87,13 @@ def test_from_training_to_pictures_without_boxes(tmp_path: Path) -> None:
     found = [json.loads(p.read_text()) for p in (tmp_path / "eval/predictions").glob("*.json")]
     assert len(found) > len(list(images.iterdir()))  # and run.json
     assert all(one["by"] == "name" for f in found for one in f.get("instances", ()))
+    first = min(images.glob("0*.jpg"))
+    boxes = {first.name: [{"box": [4, 4, 20, 16]}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    items = boxed_items(images, tmp_path / "boxes.json", "fail", ["harbor", "ship"], "ship")
+    assert {item["image"] for item in items} == {str(path) for path in images.iterdir()}
+    assert [len(item["prompts"]) for item in items] == [1] + [0] * (len(items) - 1)
+    assert all(item["by_name"] == ["ship"] for item in items)
     with pytest.raises(Exception) as caught:
         run("infer", "inference_pictures", run_id="inference_pictures", organs="aship", **asked)
     assert "unknown organ in organs" in str(root_cause(caught.value))

@@ -69,12 +69,16 @@ def boxed_items(
         raise unknown("missing", missing, get_args(Missing))
     several = root if isinstance(root, Sequence) and not isinstance(root, str) else [root]
     roots = [Path(str(one)) for one in several]
-    boxes, sizes = ({}, {}) if prompts is None else read_boxes(prompts)
-    if prompts is None or by_name:
-        by_name = by_name or list(names)
-        boxes = {name: [] for name in _named(roots)} | boxes
+    pictures, items = _named(roots), list[Item]()
     source = "dataset_dir" if prompts is None else f"prompts={str(prompts)!r}"
-    items = _pictures_of(boxes, sizes, roots, source, missing)
+    if prompts is None:
+        by_name = by_name or list(names)
+    else:
+        items = _pictures_of(*read_boxes(prompts), roots, pictures, source, missing)
+    if by_name:
+        boxed = {item["image"] for item in items}
+        others = {name: str(path) for name, path in pictures.items() if str(path) not in boxed}
+        items += [{"image": path, "case": name, "prompts": []} for name, path in others.items()]
     if taken := [item["image"] for item in items if item["case"].casefold() == "run"]:
         raise InputError(f"{taken[0]} would be answered in run.json, the run's own: rename it")
     headers = each(header_or_error, [item["image"] for item in items], "pictures")
@@ -84,7 +88,7 @@ def boxed_items(
     pairs = [(i, h) for i, h in zip(items, headers, strict=True) if not isinstance(h, InputError)]
     known = {item["image"]: item for item in sized(pairs, source)}
     _check_units(list(known.values()), source)
-    faults: list[str] = []
+    given, faults = sum(len(item["prompts"]) for item in items), list[str]()
     made = []
     for item, header in zip(items, headers, strict=True):
         if isinstance(header, InputError):
@@ -93,7 +97,7 @@ def boxed_items(
             made.append(_checked_item(known[item["image"]], faults))
     if faults and missing == "fail":
         raise InputError(
-            f"{len(faults)} of {sum(map(len, boxes.values()))} boxes cannot be used, the first: "
+            f"{len(faults)} of {given} boxes cannot be used, the first: "
             f"{faults[0]}; or add --missing skip"
         )
     if faults:
@@ -106,10 +110,14 @@ def boxed_items(
 
 
 def _pictures_of(
-    boxes: Boxes, sizes: Sizes, roots: Sequence[Path], source: str, missing: Missing
+    boxes: Boxes,
+    sizes: Sizes,
+    roots: Sequence[Path],
+    pictures: Mapping[str, Path],
+    source: str,
+    missing: Missing,
 ) -> list[Item]:
     """Return {image, case, prompts, size?} of the pictures that boxes are given for."""
-    pictures = _named(roots)
     cases = {path: name for name, path in pictures.items()}
     folders = [root.parent if root.is_file() else root for root in roots]
     places = locate([name for name in boxes if name not in pictures], folders)
