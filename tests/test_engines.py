@@ -1,5 +1,6 @@
 """The frozen prefix by another engine: the same features, never those of other weights."""
 
+import copy
 import importlib.util
 from pathlib import Path
 
@@ -22,14 +23,14 @@ def by_torch(network: SamNetwork, pictures: torch.Tensor) -> torch.Tensor:
         return network.split.prefix(network.image_encoder, pictures)
 
 
-def test_onnx_runtime_gives_the_same_features_and_follows_the_weights(tmp_path: Path) -> None:
-    network = with_engine(coefficients(build("tiny")), "onnxruntime", tmp_path)
+def test_openvino_gives_the_same_features_and_follows_the_weights(tmp_path: Path) -> None:
+    network = with_engine(coefficients(build("tiny")), "openvino", tmp_path)
     pictures = images(2)
     found = network.features(pictures)
     assert not torch.equal(found, by_torch(network, pictures))  # it was another engine
     assert_near(found, by_torch(network, pictures))
     (graph,) = tmp_path.iterdir()
-    again = with_engine(coefficients(build("tiny")), "onnxruntime", tmp_path)
+    again = copy.deepcopy(network)
     assert torch.equal(again.features(pictures), found)
     assert list(tmp_path.iterdir()) == [graph]  # exported once
     with torch.no_grad():
@@ -38,10 +39,27 @@ def test_onnx_runtime_gives_the_same_features_and_follows_the_weights(tmp_path: 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_lower_precision_is_asked_for_or_is_autocasts(tmp_path: Path) -> None:
+    """Where a processor has no bfloat16, OpenVINO computes float32."""
+    pictures = images(1)
+    asked = with_engine(coefficients(build("tiny")), "openvino", tmp_path, "bfloat16")
+    network = with_engine(coefficients(build("tiny")), "openvino", tmp_path)
+    exact, low = network.features(pictures), asked.features(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.features(pictures), low)
+    assert torch.equal(network.features(pictures), exact)
+    assert_near(low, exact, 0.05)
+    assert len(list(tmp_path.iterdir())) == 1  # one graph for both
+
+
 def test_what_cannot_be_had_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="did you mean 'onnxruntime'"):
-        with_engine(coefficients(build("tiny")), "onnxruntim", tmp_path)
-    assert with_engine(full(build("tiny")), "onnxruntime", tmp_path).engine is None
+    with pytest.raises(InputError, match="did you mean 'openvino'"):
+        with_engine(coefficients(build("tiny")), "openvin", tmp_path)
+    with pytest.raises(InputError, match="did you mean 'bfloat16'"):
+        with_engine(coefficients(build("tiny")), "openvino", tmp_path, "bfloat")
+    with pytest.raises(InputError, match="engine_precision='bfloat16' needs --engine openvino"):
+        with_engine(coefficients(build("tiny")), "torch", tmp_path, "bfloat16")
+    assert with_engine(full(build("tiny")), "openvino", tmp_path).engine is None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install '\.\[export\]'"):
-        with_engine(coefficients(build("tiny")), "onnxruntime", tmp_path)
+    with pytest.raises(InputError, match=r"pip install '\.\[openvino\]'"):
+        with_engine(coefficients(build("tiny")), "openvino", tmp_path)

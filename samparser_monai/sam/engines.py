@@ -1,12 +1,13 @@
-"""The frozen prefix computed by ONNX Runtime, which is faster than torch on a processor."""
+"""The frozen prefix computed by OpenVINO, which is faster than torch on a processor."""
 
 import hashlib
 import importlib.util
 import os
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,68 +15,100 @@ from torch import Tensor, nn
 from samparser_monai.errors import InputError, unknown, writable
 from samparser_monai.sam.network import SamNetwork
 
-Engine = Literal["torch", "onnxruntime"]
+Engine = Literal["torch", "openvino"]
+Precision = Literal["float32", "bfloat16"]
 LARGEST = 1.8e9
 """Bytes of weights in one graph; ONNX allows two gigabytes."""
 
 
-def with_engine(network: Any, engine: Engine, folder: str | Path) -> Any:
+def with_engine(
+    network: Any, engine: Engine, folder: str | Path, precision: Precision = "float32"
+) -> Any:
     """Let a network's frozen prefix be computed by an engine, where it runs on a processor.
 
     Args:
         network: after its method has been applied; one without a prefix stays with torch.
-        engine: ``torch``, or ``onnxruntime``: the same to 1e-4 of the features' size.
+        engine: ``torch``, or ``openvino``: the same to 1e-4 of the features' size.
         folder: of the graphs, which are exported once.
+        precision: ``bfloat16`` is faster yet on processors that have it, and no longer the same;
+            it is also what autocast asks for.
 
     Raises:
         InputError: there is no such engine, it is not installed, or the encoder is too large.
     """
-    if engine not in get_args(Engine):
-        raise unknown("engine", engine, get_args(Engine))
-    if engine == "torch" or network.split is None:
+    for name, value, known in (
+        ("engine", engine, get_args(Engine)),
+        ("engine_precision", precision, get_args(Precision)),
+    ):
+        if value not in known:
+            raise unknown(name, value, known)
+    if engine == "torch":
+        if precision != "float32":
+            raise InputError(f"engine_precision={precision!r} needs --engine openvino")
         return network
-    for package in ("onnx", "onnxruntime", "onnxscript"):
+    if network.split is None:
+        return network
+    for package in ("onnx", "onnxscript", "openvino"):
         if importlib.util.find_spec(package) is None:
             raise InputError(
-                f"engine={engine!r} needs the package {package}: pip install '.[export]', or leave "
-                "--engine out"
+                f"engine={engine!r} needs the package {package}: pip install '.[openvino]', or "
+                "leave --engine out"
             )
     if (size := sum(p.nbytes for p in network.image_encoder.parameters())) > LARGEST:
         raise InputError(
             f"engine={engine!r} takes encoders of up to {LARGEST / 1e9:.1f} GB, that of "
             f"{network.backbone} has {size / 1e9:.1f}: leave --engine out"
         )
-    network.engine = OnnxPrefix(writable("cache_dir", folder))
+    network.engine = OpenVinoPrefix(writable("cache_dir", folder), precision)
     return network
 
 
-class OnnxPrefix:
-    """The frozen prefix of a network as a graph, exported anew when its weights have changed."""
+class OpenVinoPrefix:
+    """The frozen prefix of a network as a graph, exported anew when its weights have changed.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._session: Any = None
+    Args:
+        folder: of the graphs.
+        precision: see with_engine.
+    """
+
+    def __init__(self, folder: Path, precision: Precision = "float32") -> None:
+        self.folder, self.precision = folder, precision
+        self._graphs: dict[str, Any] = {}  # by precision
         self._state: list[tuple[int, int]] = []
+        self._turn = threading.Lock()  # a graph answers one at a time
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Return one for another network: of the same folder, without graphs."""
+        return type(self)(self.folder, self.precision)
 
     def __call__(self, network: SamNetwork, images: Tensor) -> Tensor:
         """Return the features of images Bx3xSxS."""
         tensors = network.image_encoder.state_dict(keep_vars=True).values()
         # what is tuned is not in the prefix; a version grows with each change
         state = [(id(t), t._version) for t in tensors if not t.requires_grad]
-        if state != self._state:
-            self._session, self._state = self._opened(network, images[:1]), state
-        found = [self._session.run(None, {"image": image[None].numpy()})[0] for image in images]
-        return torch.cat([torch.from_numpy(features) for features in found])
+        cast = torch.is_autocast_enabled("cpu")
+        precision = "bfloat16" if cast else self.precision
+        with self._turn:
+            if state != self._state:
+                self._graphs, self._state = {}, state
+            if precision not in self._graphs:
+                self._graphs[precision] = self._opened(network, images[:1], precision)
+            graph = self._graphs[precision]
+            found = [torch.from_numpy(graph(image[None].numpy())[0]) for image in images]
+        return torch.cat(found)
 
-    def _opened(self, network: SamNetwork, image: Tensor) -> Any:
-        import onnxruntime  # optional, and slow to load
+    def _opened(self, network: SamNetwork, image: Tensor, precision: str) -> Any:
+        import openvino  # optional, and slow to load
 
         name = hashlib.sha256(
             f"{prefix_hash(network)}/{tuple(image.shape)}/{torch.__version__}".encode()
         ).hexdigest()[:40]
         path = self.folder / f"{name}.onnx"
         if not path.exists():
-            with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
+            with (
+                tempfile.TemporaryDirectory(dir=self.folder) as temporary,
+                torch.autocast("cpu", enabled=False),
+            ):
                 part = Path(temporary, path.name)
                 program = torch.onnx.export(
                     Prefix(network).eval(),
@@ -87,10 +120,17 @@ class OnnxPrefix:
                 assert program is not None
                 program.save(part, external_data=False)
                 os.replace(part, path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # read, not converted by its Python tools: those would send statistics of use
+        core = openvino.Core()
+        return core.compile_model(
+            core.read_model(path),
+            "CPU",
+            {
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
 
 
 class Prefix(nn.Module):

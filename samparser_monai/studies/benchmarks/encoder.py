@@ -45,10 +45,11 @@ def encoder(name: str) -> dict[str, Any]:
     }
     graphs = tempfile.TemporaryDirectory()
     if DEVICE.type == "cpu":
-        other = with_engine(
-            methods.decoder_only(copy.deepcopy(network)), "onnxruntime", graphs.name
-        )
-        variants["ONNX Runtime"] = (other.features, torch.float32)
+        other: Any = methods.decoder_only(copy.deepcopy(network))
+        with_engine(other, "openvino", graphs.name)
+        variants["OpenVINO"] = (other.features, torch.float32)
+        variants["OpenVINO, bfloat16"] = (other.features, torch.bfloat16)
+        variants["compiled"] = (torch.compile(plain), torch.float32)
     if DEVICE.type == "cuda":
         variants["bfloat16, compiled"] = (torch.compile(plain), torch.bfloat16)
     rows = []
