@@ -4,8 +4,6 @@ OPTIONS ?=
 PORT ?= 8000
 # Threads that wait should not spin: on a busy machine that costs a training nine tenths of its speed.
 export OMP_WAIT_POLICY ?= PASSIVE
-# Large pages for large tensors: a trunk on a processor is a seventh faster.
-export THP_MEM_ALLOC_ENABLE ?= 1
 # Where it is set every process compiles MONAI and torch anew: 10 s each.
 unexport PYTHONDONTWRITEBYTECODE
 # As pip does: a hospital's proxy has a certificate of its own.

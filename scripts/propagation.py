@@ -28,7 +28,7 @@ from samparser_monai.fetch import cache_dir
 from samparser_monai.files import keep_apart
 from samparser_monai.harness import read_runs, write_run
 from samparser_monai.sam import SamNetwork, backbone_named, build
-from samparser_monai.sam.engines import prefix_hash
+from samparser_monai.sam.engines import prefix_hash, with_engine
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.training.resuming import differences
 from samparser_monai.tuned.part import open_tuned
@@ -130,7 +130,8 @@ def measure(
     )
     volume = Windowd("image", WINDOW)({"image": image})["image"]
     session = Session(volume, network, backbone_named(network.backbone), LABELS, "axial")
-    session.cache, session.prefix = FeatureCache(folder), prefix_hash(network)
+    session.cache = FeatureCache(folder)
+    session.prefix = f"{given.engine}/{given.engine_precision}/{prefix_hash(network)}"
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
@@ -180,6 +181,8 @@ def main() -> None:
     parser.add_argument("--name", default="SAM as published")
     parser.add_argument("--backbone", default="mobile_sam")
     parser.add_argument("--tuned", help="a tuned part; SAM as published if not given")
+    parser.add_argument("--engine", default="torch")
+    parser.add_argument("--engine_precision", default="float32")
     parser.add_argument("--cases", nargs="*")
     parser.add_argument("--rule", type=json.loads, default={}, help="options of Propagation")
     parser.add_argument("--ways", nargs="*", default=list(ways([], {})), help="to be measured")
@@ -192,6 +195,7 @@ def main() -> None:
     )
     about = {"name": given.name, "backbone": network.backbone}
     try:
+        with_engine(network, given.engine, cache_dir() / "engines", given.engine_precision)
         keep_apart({"study": given.study}, {"dataset_dir": given.dataset_dir})
         before = of_before(given.study, given.cell, about)
     except InputError as error:

@@ -146,18 +146,22 @@ class SamNetwork(nn.Module):
         )
         if names is not None and self.named_prompts is not None:
             sparse = self.named_prompts(named, sparse)
-        pictures = embedding + dense[:1]
         flat = [mask for of_image in masks or () for mask in of_image]
-        if masked := {n: mask for n, mask in enumerate(flat) if mask is not None}:
-            dense = dense_of(self.prompt_encoder, torch.stack([*masked.values()]).to(embedding))
-            own = torch.stack([embedding[which[n]] for n in masked])
-            pictures = torch.cat([pictures, own + dense])
-            for place, n in enumerate(masked, start=len(embedding)):
-                which[n] = place
+        own: dict[int | None, Tensor] = {}  # the dense prompts of those that have a mask
+        if asked := {n: mask for n, mask in enumerate(flat) if mask is not None}:
+            found = dense_of(self.prompt_encoder, torch.stack([*asked.values()]).to(embedding))
+            own |= zip(asked, found.split(1), strict=True)
+        keys = [(image, n if n in own else None) for n, image in enumerate(which)]
+        # in the order of the prompts: where each has a picture of its own, none is copied again
+        pictures = {
+            (image, n): embedding[image : image + 1] + own.get(n, dense[:1])
+            for image, n in dict.fromkeys(keys)
+        }
+        places = {key: place for place, key in enumerate(pictures)}
         return masks_of(
             self.mask_decoder,
-            pictures,
-            which,
+            torch.cat([*pictures.values()]),
+            [places[key] for key in keys],
             self._position(),
             sparse.expand(len(which), -1, -1),
         )

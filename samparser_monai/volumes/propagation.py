@@ -102,7 +102,8 @@ class Propagation:
             for j, mask in followed.items():
                 found[j] = mask if j not in found else met(found[j], mask, slices, j)
         for _ in range(self.rounds):
-            before, left = dict(found), [k for k in found if k not in starts]
+            # in their order, as the other targets: what is made of a slice serves all of them
+            before, left = dict(found), sorted(found.keys() - starts.keys())
             for n in range(0, len(left), AT_ONCE):
                 some = left[n : n + AT_ONCE]
                 rules = [self.again(session, target, looks, before, k) for k in some]

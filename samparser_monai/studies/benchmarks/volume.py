@@ -1,5 +1,6 @@
 """A whole CT volume: the bare trunk, ours with propagation, and stock SamPredictor."""
 
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.sam import architecture, backbone_named, build
+from samparser_monai.sam.engines import Precision, with_engine
 from samparser_monai.studies.benchmarks.timing import DEVICE, once
 from samparser_monai.training.transforms import IntoFramed
 from samparser_monai.volumes.inferer import VolumeInferer
@@ -66,20 +68,29 @@ def volume(name: str) -> dict[str, Any]:
 
     sampled = np.linspace(0, slices - 1, min(SAMPLED, slices)).round().astype(int).tolist()
     found: list[Any] = []
-    with torch.no_grad():
+    ours: dict[str, float] = {}
+    engines: dict[str, Precision | None] = {"ours": None}
+    if DEVICE.type == "cpu":
+        engines |= {"ours, OpenVINO": "float32", "ours, OpenVINO in bfloat16": "bfloat16"}
+    with torch.no_grad(), tempfile.TemporaryDirectory() as graphs:
         others(sampled[::2])
-        ours = once(lambda: inferer(pixels, network, [prompts], found))
+        for title, precision in engines.items():
+            if precision is not None:
+                with_engine(network, "openvino", graphs, precision)
+                network.features(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+            ours[title] = once(lambda: inferer(pixels, network, [prompts], found))
+        network.engine = None
         others(sampled[1::2])
-    took_all = {what: slices * median(times) for what, times in took.items()}
+    took_all = {what: slices * median(times) for what, times in took.items()} | ours
     return {
         "slices": slices,
         "weights": network.base_sha256,
         "masks": sum(len(masks) for masks in found[0].masks.values()),
-        "seconds": {**took_all, "ours": ours},
+        "seconds": took_all,
         "ratios": {
-            "ours_over_bare_trunk": ours / took_all["bare_trunk"],
-            "predictor_over_bare_trunk": took_all["predictor"] / took_all["bare_trunk"],
-            "predictor_over_ours": took_all["predictor"] / ours,
+            f"{what}_over_bare_trunk": time / took_all["bare_trunk"]
+            for what, time in took_all.items()
+            if what != "bare_trunk"
         },
     }
 
