@@ -36,6 +36,7 @@ from samparser_monai.volumes.cases import list_volumes
 from samparser_monai.volumes.naming import Naming
 from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.volumes.reading import read_volume
+from samparser_monai.volumes.segmentation import Segmentation
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.transforms import Windowd
 
@@ -118,12 +119,26 @@ def ways(
     return known | {way: (organs, None, Naming(stage)) for way, stage in BY_NAME.items()}
 
 
+def apart(found: Segmentation, organ: str, truth: np.ndarray) -> float:
+    """Return how far predicted and real IoU of an organ's masks are apart: the mean, in points."""
+    gaps = []
+    for k, masks in found.masks.items():
+        own = [mask for mask in masks if mask.label == organ]
+        if own:
+            logits = [mask.over(found.view.size, found.image_size).numpy() for mask in own]
+            shown, true = np.max(logits, axis=0) > 0, truth[..., k].T
+            real = (shown & true).sum() / max(1, (shown | true).sum())
+            gaps.append(abs(np.mean([mask.iou for mask in own]) - real))
+    return round(100 * float(np.mean(gaps)), 2) if gaps else 0.0
+
+
 def measure(
     item: dict[str, Any], network: SamNetwork, folder: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Return way -> organ -> DSC (%) in 3-D of one volume.
 
-    Of ways by name also what they find on slices without the organ, in % of its volume.
+    Also how far the predicted IoU is off, and, of ways by name, what they find on slices without
+    the organ, in % of its volume.
     """
     image, label = (
         Orientation("LPS", labels=None)(read_volume(item[key])) for key in ("image", "truth")
@@ -140,11 +155,13 @@ def measure(
         prompts = [p for p in prompts if naming is None or p["label"] in known]
         if not prompts:
             continue
-        found = session.segment(prompts, rule, naming).labels().numpy()[0]
+        segmentation = session.segment(prompts, rule, naming)
+        found = segmentation.labels().numpy()[0]
         for organ in dict(parts):
             one = found == LABELS[organ]
             other = np.any([mask for name, mask in parts if name == organ], axis=0)
             result[way][organ] = round(200 * (one & other).sum() / (one.sum() + other.sum()), 2)
+            result[f"{way}: IoU apart"][organ] = apart(segmentation, organ, other)
             if naming is not None:
                 false = one[..., ~other.any((0, 1))].sum() / other.sum()
                 result[f"{way}: false volume"][organ] = round(100 * float(false), 2)
