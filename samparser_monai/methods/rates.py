@@ -24,6 +24,7 @@ def parameter_groups(
     encoder_rate: float | None = None,
     decoder_coefficient_rate: float | None = None,
     name_rate: float = 3e-3,
+    name_decoder_rate: float = 1e-4,
 ) -> list[dict[str, Any]]:
     """Return an optimizer's groups: the coefficients have learning rates of their own.
 
@@ -38,6 +39,7 @@ def parameter_groups(
             decoder's where none is given.
         decoder_coefficient_rate: of the decoder's coefficients; the encoder's where none is given.
         name_rate: of the tokens by which organs are asked for by name.
+        name_decoder_rate: of the names' own decoder.
 
     Raises:
         InputError: nothing in the network is to be trained, or a rate is not above zero.
@@ -50,6 +52,7 @@ def parameter_groups(
         "decoder_rate": decoder_rate,
         "encoder_rate": decoder_rate if encoder_rate is None else encoder_rate,
         "name_rate": name_rate,
+        "name_decoder_rate": name_decoder_rate,
     }
     for name, rate in rates.items():
         if not rate > 0:
@@ -61,7 +64,9 @@ def parameter_groups(
         for name, rate in rates.items()
     }
     for name, p in network.named_parameters():
-        if p.requires_grad and name.startswith("named_prompts."):
+        if p.requires_grad and name.startswith("named_prompts.decoder."):
+            groups["name_decoder_rate"]["params"].append(p)
+        elif p.requires_grad and name.startswith("named_prompts."):
             groups["name_rate"]["params"].append(p)
         elif p.requires_grad:
             names = ENCODER if id(p) in in_encoder else DECODER

@@ -1,14 +1,18 @@
 """Learned prompts: an organ is asked for by its name, in the place of a box."""
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from samparser_monai.errors import InputError, unknown
 from samparser_monai.geometry.bodies import within
+
+Decoder = Literal["own", "shared"]
 
 
 class NamedPrompts(nn.Module):
@@ -17,6 +21,10 @@ class NamedPrompts(nn.Module):
     That box lies in the body's: an organ is looked for in the same place of a large patient and of
     a small one, in a narrow field of view and in a wide one. Before training it is the body's, and
     the tokens are 0.
+
+    Attributes:
+        decoder: a mask decoder of the names' own, so that what they learn costs boxes nothing; None
+            where boxes and names share the network's.
 
     Args:
         organs: their names.
@@ -28,6 +36,7 @@ class NamedPrompts(nn.Module):
 
     def __init__(self, organs: Sequence[str], channels: int) -> None:
         super().__init__()
+        self.decoder: nn.Module | None = None
         self.tokens = nn.Parameter(torch.zeros(len(organs), 2, channels))
         self.register_buffer("places", torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(organs), 1))
         # with the weights, so that a file of them says whose tokens are whose
@@ -55,35 +64,54 @@ class NamedPrompts(nn.Module):
         return torch.cat([sparse[:, :-2], sparse[:, -2:] + learned.to(sparse)], dim=1)
 
 
-def with_names(network: Any, organs: Sequence[str]) -> Any:
+def with_names(network: Any, organs: Sequence[str], decoder: Decoder = "shared") -> Any:
     """Let a network be asked for organs by name; without organs it stays as it is.
 
     Args:
         network: after its method has been applied, which would freeze the names.
         organs: their names.
+        decoder: ``own`` begins as the network's and is tuned for names alone; or ``shared``.
 
     Raises:
-        InputError: the network knows others.
+        InputError: the network knows others, or with another decoder.
     """
+    if decoder not in get_args(Decoder):
+        raise unknown("name_decoder", decoder, get_args(Decoder))
     if not organs:
         return network
-    known = network.named_prompts.organs if network.named_prompts is not None else []
-    if known == list(organs):
+    if (known := network.named_prompts) is not None:
+        if known.organs != list(organs):
+            raise InputError(
+                f"organs={list(organs)} are to be asked for by name, the network knows "
+                f"{known.organs}: give the same labels, in that order"
+            )
+        if (known.decoder is not None) != (decoder == "own"):
+            raise InputError(
+                f"name_decoder={decoder!r}, and the network's names were made otherwise: give "
+                f"--name_decoder {'shared' if decoder == 'own' else 'own'}"
+            )
         return network
-    if known:
-        raise InputError(
-            f"organs={list(organs)} are to be asked for by name, the network knows {known}: "
-            "give the same labels, in that order"
-        )
     like = network.prompt_encoder.no_mask_embed.weight
     network.named_prompts = NamedPrompts(organs, like.shape[1]).to(like.device)
+    if decoder == "own":
+        network.named_prompts.decoder = _plain(network.mask_decoder)
     return network
 
 
-def organs_in(weights: Mapping[str, Tensor]) -> list[str]:
-    """Return the organs that a network with these weights can be asked for by name."""
+def _plain(decoder: nn.Module) -> nn.Module:
+    """Return a copy of a decoder as it computes now, all of which is to be tuned."""
+    copied = copy.deepcopy(decoder)
+    for module in copied.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    return copied.requires_grad_(True)
+
+
+def organs_in(weights: Mapping[str, Tensor]) -> tuple[list[str], Decoder]:
+    """Return the organs that these weights can be asked for by name, and by which decoder."""
     text = weights.get("named_prompts.text")
-    return [] if text is None else _organs(text)
+    own = any(name.startswith("named_prompts.decoder.") for name in weights)
+    return [] if text is None else _organs(text), "own" if own else "shared"
 
 
 def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:

@@ -134,11 +134,14 @@ class SamNetwork(nn.Module):
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
         which = [n for n, of_image in enumerate(given[0]) for _ in of_image]
         clicks, boxed = _joined(points, embedding), _joined(boxes, embedding)
+        decoders = [self.mask_decoder] * len(which)
         if names is not None:
             assert self.named_prompts is not None, "names are asked of a network without them"
             assert boxed is not None, "names need the body's box"
             named = torch.cat([*names]).to(boxed.device)
             boxed = self.named_prompts.boxes(named, boxed)
+            if (of_names := self.named_prompts.decoder) is not None:
+                decoders = [self.mask_decoder if n < 0 else of_names for n in named.tolist()]
         sparse, dense = self.prompt_encoder(
             points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
             boxes=boxed,
@@ -158,13 +161,19 @@ class SamNetwork(nn.Module):
             for image, n in dict.fromkeys(keys)
         }
         places = {key: place for place, key in enumerate(pictures)}
-        return masks_of(
-            self.mask_decoder,
-            torch.cat([*pictures.values()]),
-            [places[key] for key in keys],
-            self._position(),
-            sparse.expand(len(which), -1, -1),
-        )
+        rows = torch.cat([*pictures.values()])
+        sparse = sparse.expand(len(which), -1, -1)
+        parts, order = [], list[int]()
+        for decoder in dict.fromkeys(decoders):
+            some = [n for n, own_decoder in enumerate(decoders) if own_decoder is decoder]
+            own_places = [places[keys[n]] for n in some]
+            parts.append(masks_of(decoder, rows, own_places, self._position(), sparse[some]))
+            order += some
+        if len(parts) == 1:
+            return parts[0]
+        back = torch.tensor(order).argsort().to(sparse.device)
+        logits, iou = map(torch.cat, zip(*parts, strict=True))
+        return logits[back], iou[back]
 
     def _position(self) -> Tensor:
         """Return the positional encoding of an embedding's places, 1xNxC, made once."""
@@ -180,7 +189,7 @@ class SamNetwork(nn.Module):
 def _learn_names(network: SamNetwork, weights: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
     """Let a network know the organs that weights have names for, whoever loads them."""
     own = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
-    with_names(network, organs_in(own))
+    with_names(network, *organs_in(own))
 
 
 def _joined(prompts: Boxes | None, like: Tensor) -> Tensor | None:

@@ -156,7 +156,7 @@ class ModelLoader:
                 f"{load_path} cannot be read ({type(error).__name__}): it is damaged, or no model "
                 "that a training saved; train again, or name the model's file"
             ) from error
-        with_names(network, organs_in(weights))
+        with_names(network, *organs_in(weights))
         wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
         wrong = [n for n in {**wanted, **found} if wanted.get(n) != found.get(n)]
         if wrong:

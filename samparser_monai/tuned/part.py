@@ -18,7 +18,7 @@ from samparser_monai.errors import InputError, unknown
 from samparser_monai.files import replacing
 from samparser_monai.methods.counts import VARIANTS
 from samparser_monai.sam import BACKBONES, SamNetwork, backbone_named, build
-from samparser_monai.sam.named_prompts import with_names
+from samparser_monai.sam.named_prompts import organs_in, with_names
 
 
 def tuned_names(network: SamNetwork) -> list[str]:
@@ -109,7 +109,8 @@ def fitting(path: str | Path, network: SamNetwork) -> tuple[dict[str, Tensor], d
     """
     tensors, metadata = read_tuned(path)
     _check_base(path, metadata, network)
-    with_names(network, metadata.get("names", []))
+    decoder = organs_in(tensors)[1]
+    with_names(network, metadata.get("names", []), decoder)
     own = network.state_dict()
     wanted, found = set(tuned_names(network)), set(tensors)
     wrong = {
