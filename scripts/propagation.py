@@ -218,6 +218,9 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     items = list_volumes(given.dataset_dir)
+    listed = [item["case"] for item in items]
+    if unknown_cases := set(given.cases or ()) - set(listed):
+        parser.error(f"--cases {sorted(unknown_cases)}: {given.dataset_dir} validates on {listed}")
     cases = {
         item["case"]: measure(item, network.eval(), cache_dir() / "features", given)
         for item in items

@@ -39,8 +39,10 @@ from samparser_monai.volumes.transforms import NamedOrgansd, OrganMasksd
 ORGANS = list(LABELS)
 
 
-def named_network(organs: list[str] = ORGANS, **options: Any) -> SamNetwork:
-    return with_names(methods.coefficients(build("tiny"), **options), organs)
+def named_network(
+    organs: list[str] = ORGANS, names_decoder: str = "shared", **options: Any
+) -> SamNetwork:
+    return with_names(methods.coefficients(build("tiny"), **options), organs, names_decoder)
 
 
 @pytest.fixture
@@ -86,6 +88,42 @@ def test_boxes_are_asked_as_ever_beside_names() -> None:
     assert not torch.allclose(mixed[1], alone[0][1])
 
 
+@torch.no_grad()
+def test_a_decoder_of_their_own_leaves_boxes_as_they_are() -> None:
+    shared, network = named_network(), named_network(names_decoder="own")
+    pictures = embed(network)
+    boxes = [torch.tensor([[3.0, 4.0, 20.0, 30.0]] * 3), torch.tensor([[1.0, 2.0, 9.0, 9.0]])]
+    names = [torch.tensor([-1, 2, -1]), torch.tensor([0])]
+    asked = network.decode(pictures, boxes, names=names)
+    for one, other in zip(asked, shared.decode(pictures, boxes, names=names), strict=True):
+        assert_near(one, other, 1e-5)  # it begins as the network's
+    move(network.named_prompts.decoder)
+    moved = network.decode(pictures, boxes, names=names)
+    for before, after in zip(asked, moved, strict=True):
+        assert_near(after[[0, 2]], before[[0, 2]], 1e-5)
+        assert not torch.isclose(after[[1, 3]], before[[1, 3]]).all()
+    for place, n in ((1, 0), (3, 1)):  # the same alone
+        some = slice(1, 2) if n == 0 else slice(0, 1)
+        alone = network.decode(pictures[n : n + 1], [boxes[n][some]], names=[names[n][some]])
+        for one, other in zip(alone, moved, strict=True):
+            assert_near(one[0], other[place], 1e-5)
+
+
+def test_the_names_decoder_is_chosen_once() -> None:
+    network = named_network(names_decoder="own")
+    assert with_names(network, ORGANS, "own") is network
+    with pytest.raises(InputError, match="give --name_decoder own"):
+        with_names(network, ORGANS)
+    with pytest.raises(InputError, match="did you mean 'shared'"):
+        with_names(build("tiny"), ORGANS, "share")
+    groups = methods.parameter_groups(network, 0.03, 1e-5, name_decoder_rate=2e-4)
+    (group,) = [group for group in groups if group["lr"] == 2e-4]
+    assert {id(p) for p in group["params"]} == {
+        id(p) for p in network.named_prompts.decoder.parameters()
+    }
+    assert all(p.requires_grad for p in group["params"])
+
+
 def test_names_cost_nothing_where_nobody_asks() -> None:
     network = with_names(methods.coefficients(build("tiny")), [])
     assert network.named_prompts is None
@@ -101,7 +139,15 @@ def test_names_have_a_rate_of_their_own() -> None:
     assert group["weight_decay"] == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"decoder": "frozen"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"decoder": "frozen"},
+        {"decoder": "frozen", "names_decoder": "own"},
+        {"decoder": "coefficients", "names_decoder": "own"},
+    ],
+)
 def test_a_tuned_part_carries_its_names(tmp_path: Path, options: dict) -> None:
     network = named_network(**options)
     move(network)
@@ -109,13 +155,16 @@ def test_a_tuned_part_carries_its_names(tmp_path: Path, options: dict) -> None:
     path = tmp_path / "tuned.safetensors"
     save_tuned(path, network, {}, network.state_dict())
     assert read_tuned(path)[1]["names"] == ORGANS
-    other, same = build("tiny"), methods.coefficients(build("tiny"), **options)
+    decoder = {k: v for k, v in options.items() if k == "decoder"}
+    other, same = build("tiny"), methods.coefficients(build("tiny"), **decoder)
     apply_tuned(path, other)
     load_tuned(path, same)
     for loaded in (other, same):
         assert loaded.named_prompts.organs == ORGANS
         assert torch.equal(loaded.named_prompts.tokens, network.named_prompts.tokens)
         assert torch.equal(loaded.named_prompts.places, network.named_prompts.places)
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], tensor)
     with pytest.raises(InputError, match="the network knows"):
         load_tuned(path, named_network(ORGANS[::-1], **options))
 

@@ -128,6 +128,13 @@ class Tuner(TrainTask):
         )
         return row
 
+    def _names_decoder(self, parent: str) -> dict[str, str]:
+        """Return which decoder answers names: that of a parent with names."""
+        known = self.model.network(parent).named_prompts
+        if known is None:
+            return {}
+        return {"name_decoder": "shared" if known.decoder is None else "own"}
+
     def _train(
         self, parent: str, split: dict[str, Any], work: Path, epochs: int, names: bool
     ) -> tuple[Scores, Scores]:
@@ -145,6 +152,7 @@ class Tuner(TrainTask):
             cache_dir=str(self.runs.features),
             epochs=epochs,
             names=names,
+            **self._names_decoder(parent),
             val_interval=1,
             min_volume=0,
             **{"dataset#cache_dir": str(work), "labels": self.model.labels, **self.model.overrides},
