@@ -195,6 +195,13 @@ def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
     assert any((own[name] != tensor).any() for name, tensor in tensors.items())
     assert all((tmp_path / f"site-{n}_own.safetensors").exists() for n in (2, 3))
 
+    assert federated.main([*again[:2], "--rounds", "3", "--most-step", "1e-6"]) == 0
+    row = json.loads((tmp_path / "rounds.jsonl").read_text().splitlines()[-1])
+    assert not row["sites"] and set(row["left_out"]) == {"site-1", "site-2", "site-3"}
+    assert all("above most_step=1e-06" in reason for reason in row["left_out"].values())
+    after = read_tuned(tmp_path / "tuned.safetensors")[0]
+    assert all(torch.equal(after[name], tensor) for name, tensor in tensors.items())
+
 
 def test_names_are_learned_together(tmp_path: Path) -> None:
     import federated
@@ -217,7 +224,9 @@ def test_names_are_learned_together(tmp_path: Path) -> None:
     assert federated.main(["start", str(tmp_path), "--set", *words]) == 0
     assert federated.main(["simulate", str(tmp_path), "--rounds", "1"]) == 0
     (row,) = map(json.loads, (tmp_path / "rounds.jsonl").read_text().splitlines())
-    assert {site: told["cases"] for site, told in row["sites"].items()} == {"site-1": 1, "site-2": 2}
+    assert {name: site["cases"] for name, site in row["sites"].items()} == dict(
+        zip(labelled, (1, 2), strict=True)
+    )
     start, now = (read_tuned(tmp_path / f"{name}.safetensors")[0] for name in ("start", "tuned"))
     begun = {name: tensor.numpy() for name, tensor in start.items()}
     updates = [
