@@ -13,7 +13,7 @@ on slices of nobody's who trained; ± is the standard deviation over seeds. Alon
 training of as many epochs as the federation has rounds. The goal was 95 % of the pooled gain.
 """
 KINDS = {
-    "real": """Real CT. Two sites have three CURVAS patients each (9 or 10 slices, labelled by
+    "real": """Real CT. Two sites have three CURVAS patients each (6 to 10 slices, labelled by
 people: liver, kidney, pancreas), the third the demonstration CT's two scans (11 slices of another
 scanner, labels by a model). Nobody trained on the other three CURVAS patients, who are others for
 each seed, nor on 12 slices of CHAOS set 3 (liver), from another hospital. Coefficients of the
