@@ -2,6 +2,7 @@
 
     python scripts/federated_study.py FOLDER [--decoder frozen] [--hospitals FILE] [--set KEY=VALUE]
     python scripts/federated_study.py FOLDER --epsilons 1000 100 10 --percentiles 50 90
+    python scripts/federated_study.py FOLDER --hospitals FILE --rates 0.05 0.02 0.01
 
 Without --hospitals they are synthetic (federated_sites.py). With it, a JSON file to a seed, {seed}
 in its name: {"sites": {NAME: [{image, label, case}]}, "unseen": {GROUP: [...]}}.
@@ -11,6 +12,8 @@ average are the same functions that NVIDIA FLARE calls. Alone and pooled are one
 many epochs. A way to tune is a line of results/federated/runs.jsonl; what is there is not done
 again. With --epsilons and --percentiles what a site sends goes through FLARE's filters for privacy;
 half of an epsilon, which is that of a round, is for choosing the numbers and half for their noise.
+With --rates the pooled training at each coefficient_rate is judged on the last case of every site,
+which is then not trained on; those that nobody trains on have no part in it.
 """
 
 import argparse
@@ -33,12 +36,14 @@ from samparser_monai.harness.runs import read_runs, write_run
 
 MOST_CASES, MOST_STEP = 1000, 0.5
 RESULTS = ROOT / "results" / "federated"
+RATES = ROOT / "results" / "federated_rates"
 SVT = {"fraction": 0.1, "gamma": 0.02}  # of the 512; of a number, per case
+Hospitals = dict[str, Any]
 Tensors = dict[str, np.ndarray]
 Protect = Callable[[Update], Update]
 
 
-def synthetic(folder: Path, cases: int) -> dict[str, Any]:
+def synthetic(folder: Path, cases: int) -> Hospitals:
     """Make the synthetic hospitals where they are not there; return which volumes are whose."""
     items = {}
     for number, (name, scanner) in enumerate(SCANNERS.items()):
@@ -63,7 +68,7 @@ class Study:
     """
 
     def __init__(
-        self, folder: Path, hospitals: dict[str, Any], keys: dict[str, Any], rounds: int
+        self, folder: Path, hospitals: Hospitals, keys: dict[str, Any], rounds: int
     ) -> None:
         self.folder, self.hospitals, self.keys, self.rounds = folder, hospitals, keys, rounds
         self.judge = self.site([*hospitals["sites"]], rounds, 1)
@@ -159,6 +164,30 @@ def protections(epsilons: list[float], percentiles: list[float]) -> dict[str, Pr
     return {name: partial(protect, own) for name, own in found.items()}
 
 
+def without_last(hospitals: Hospitals) -> Hospitals:
+    """Return the hospitals with the last case of each in place of those that are unseen."""
+    sites = hospitals["sites"]
+    return {
+        "sites": {name: items[:-1] for name, items in sites.items()},
+        "unseen": {"last of each": [items[-1] for items in sites.values()]},
+    }
+
+
+def rates_compared(hospitals: Hospitals, kind: str, seed: int, args: argparse.Namespace) -> None:
+    """Judge SAM as published and pooled training at each rate on what the sites leave out."""
+    left, names = without_last(hospitals), [*hospitals["sites"]]
+    for rate in (0.0, *args.rates):
+        cell = f"{kind}_{args.decoder}_seed={seed}_rate={rate:g}"
+        if cell in read_runs(RATES):
+            continue
+        keys = {"decoder": args.decoder, "seed": seed, **dict(args.set)}
+        keys |= {"coefficient_rate": rate} if rate else {}
+        study = Study(args.folder.resolve() / "rates", left, keys, args.rounds)
+        run = study.together(names) if rate else study.published()
+        write_run(RATES, cell, {"seed": seed, "rate": rate, "decoder": args.decoder, **run})
+        print(cell, run["unseen"], flush=True)
+
+
 def main() -> None:
     """Run what is not in the table yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -171,9 +200,10 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", help="of those that the page names; all")
     parser.add_argument("--epsilons", type=float, nargs="*", default=[])
     parser.add_argument("--percentiles", type=float, nargs="*", default=[])
+    parser.add_argument("--rates", type=float, nargs="*", default=[])
     parser.add_argument("--set", nargs="*", type=key_value, default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
+    (args.folder / "rates").mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         kind = "real" if args.hospitals else "synthetic"
         hospitals = (
@@ -181,6 +211,9 @@ def main() -> None:
             if args.hospitals
             else synthetic(args.folder.resolve(), args.cases)
         )
+        if args.rates:
+            rates_compared(hospitals, kind, seed, args)
+            continue
         names = [*hospitals["sites"]]
         ways = {"published": Study.published, "federated": Study.federated}
         ways |= {"pooled": lambda study, n=names: study.together(n)}
@@ -203,6 +236,7 @@ def main() -> None:
                 "seed": seed,
                 "way": way,
                 "rounds": args.rounds,
+                "settings": dict(args.set),
                 "backbone": study.judge.network.backbone,
                 "numbers": sum(tensor.size for tensor in study.start.values()),
                 **work(study),

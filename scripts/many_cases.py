@@ -2,10 +2,11 @@
 
     python scripts/many_cases.py FOLDER [--cases 1000] [--by slurm torchrun]
 
-Synthetic volumes and the tiny backbone. ``slurm`` is bundle/slurm/segment.sbatch by the local stub
-(local_sbatch.py), ``torchrun`` is torch's. Two processes are killed when a third of the cases are
-done; then the same is run again. Label volumes must be equal byte for byte, and cases.csv but for
-its seconds. What came of it is a line of results/many_cases/runs.jsonl.
+Synthetic volumes, and the tiny backbone tuned on others like them. ``slurm`` is
+bundle/slurm/segment.sbatch by the local stub (local_sbatch.py), ``torchrun`` is torch's. Two
+processes are killed when a third of the cases are done; then the same is run again. Label volumes
+must be equal byte for byte, and cases.csv but for its seconds. What came of it is a line of
+results/many_cases/runs.jsonl.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -32,10 +32,11 @@ ONE = [sys.executable, "-m", "samparser_monai"]
 
 
 def make(folder: Path, cases: int) -> None:
-    """Write volumes of an organ in noise, and a box to each."""
-    prompts = {}
-    (folder / "in").mkdir(parents=True, exist_ok=True)
-    for number in range(cases):
+    """Write volumes of an organ in noise, and a box to each; tune on twenty more."""
+    prompts, items = {}, []
+    for name in ("in", "tuning"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(1, cases + 21):
         random = np.random.default_rng(number)
         low = random.integers(4, 24, 2)
         high = low + random.integers(16, 32, 2)
@@ -43,16 +44,35 @@ def make(folder: Path, cases: int) -> None:
         image[low[0] : high[0], low[1] : high[1], 1:5] += 80
         case = f"case_{number:04}"
         prompts[case] = [{"label": "liver", "box": [*map(int, low), 1, *map(int, high), 4]}]
-        path = folder / "in" / f"{case}.nii.gz"
+        path = folder / ("in" if number <= cases else "tuning") / f"{case}.nii.gz"
         if not path.exists():
             nib.save(nib.Nifti1Image(image.astype(np.int16), np.eye(4)), path)
+        if number > cases:
+            label = np.zeros(SHAPE, np.uint8)
+            label[low[0] : high[0], low[1] : high[1], 1:5] = 1
+            truth = path.with_name(f"{case}_label.nii.gz")
+            nib.save(nib.Nifti1Image(label, np.eye(4)), truth)
+            items.append({"image": path.name, "label": truth.name, "case": case})
+            prompts.pop(case)
     (folder / "prompts.json").write_text(json.dumps(prompts))
+    datalist = folder / "tuning" / "datalist.json"
+    datalist.write_text(json.dumps({"training": items[1:], "validation": items[:1]}))
+    if not (folder / "tuned").exists():
+        words = ["train", datalist, "-o", folder / "tuned", "--backbone", "tiny"]
+        words += ["--decoder_rate", "1e-3", "--epochs", "8", "--val_interval", "0"]
+        subprocess.run([*ONE, *map(str, words)], check=True)
 
 
 def arguments(folder: Path, out: str) -> list[str]:
     """Return what all ways to run it are given."""
-    given = [str(folder / "in"), "--prompts", str(folder / "prompts.json"), "--tuned", "published"]
-    return [*given, "--backbone", "tiny", "-o", str(folder / out)]
+    given = [
+        str(folder / "in"),
+        "--prompts",
+        str(folder / "prompts.json"),
+        "--tuned",
+        str(folder / "tuned"),
+    ]
+    return [*given, "-o", str(folder / out)]
 
 
 def done(folder: Path) -> int:
@@ -103,14 +123,14 @@ def main() -> None:
     make(folder, args.cases)
     log = folder / "log.txt"
     begun = time.monotonic()
-    if done(folder / "one") < args.cases:
-        words = [*ONE, "segment", *arguments(folder, "one"), "--resume", "True"]
-        with log.open("a") as out:
-            subprocess.run(words, check=True, stdout=out, stderr=out)
-        print(f"one process: {time.monotonic() - begun:.0f} s", flush=True)
+    words = [*ONE, "segment", *arguments(folder, "one")]
+    with log.open("a") as out:
+        subprocess.run(words, check=True, stdout=out, stderr=out)
+    one = {"cases": args.cases, "seconds_of_one": round(time.monotonic() - begun)}
+    print(one, flush=True)
     expected, volumes = tables(folder / "one")
     for by in args.by:
-        words, found = command_of(by, folder), dict[str, Any]()
+        words, found = command_of(by, folder), {"by": by, **one}
         begun = time.monotonic()
         found["exit_when_killed"] = killed(words, folder / by, args.cases, log)
         found["done_when_killed"] = done(folder / by)
@@ -119,7 +139,7 @@ def main() -> None:
             again = subprocess.run(words, env=environment, cwd=folder, stdout=out, stderr=out)
         found |= {"exit_after_resume": again.returncode, "seconds": round(time.monotonic() - begun)}
         table, own = tables(folder / by)
-        found |= {"cases": args.cases, "done": done(folder / by)}
+        found |= {"done": done(folder / by)}
         found |= {"tables_equal": table.equals(expected), "volumes_equal": own == volumes}
         write_run(ROOT / "results" / "many_cases", by, found)
         print(by, found, flush=True)

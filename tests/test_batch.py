@@ -22,7 +22,7 @@ from samparser_monai.errors import InputError, root_cause, told
 from samparser_monai.files import DiskFull, replacing
 from samparser_monai.metrics.surfaces import OrganScores
 from samparser_monai.sam import build
-from samparser_monai.volumes.batch import CaseDataset
+from samparser_monai.volumes.batch import CaseDataset, CaseReport
 from samparser_monai.volumes.prompts import COLUMNS as PROMPT_COLUMNS
 from samparser_monai.volumes.prompts import read_prompts
 from samparser_monai.volumes.propagation import Propagation
@@ -117,6 +117,34 @@ def test_processes_share_the_cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         monkeypatch.setenv("WORLD_SIZE", "3")
         shares += [item["case"] for item in CaseDataset(items, None, tmp_path).data]
     assert sorted(shares) == [item["case"] for item in items]
+
+
+def test_tables_are_written_again_for_a_process_that_has_ended_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def note(*cases: int) -> None:
+        for case in cases:
+            record = {"case": str(case), "rows": [], "seconds": 1.0}
+            (tmp_path / "records" / f"{case}.json").write_text(json.dumps(record))
+
+    def while_others_go_on(folder: Path, records: list[dict], count: int) -> None:
+        written.append([int(record["case"]) for record in records])
+        note(*arriving.pop(0))
+
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr("samparser_monai.volumes.batch.write_tables", while_others_go_on)
+    items = [{"case": str(n), "image": "", "prompts": []} for n in range(7)]
+    report = CaseReport(tmp_path, CaseDataset(items, None, tmp_path))
+    (tmp_path / "records").mkdir()
+    note(0, 3, 6, 1)
+    written: list[list[int]] = []
+    arriving: list[tuple[int, ...]] = [(2,)]  # the third process goes on
+    report._finished(None)
+    assert written == [[0, 1, 3, 6]]
+    arriving = [(4,), ()]  # the second process ends
+    report._finished(None)
+    assert written[1:] == [[0, 1, 2, 3, 6], [0, 1, 2, 3, 4, 6]]
 
 
 def test_file_is_whole_or_not_there(tmp_path: Path) -> None:

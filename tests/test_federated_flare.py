@@ -6,13 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SMALL, make_dataset, read_json
 
 from samparser_monai.federated.folder import FOLDER
-from samparser_monai.federated.updates import AGREED, fingerprint
+from samparser_monai.federated.site import Site
+from samparser_monai.federated.updates import AGREED, NAMED, average, fingerprint
 from samparser_monai.tuned.part import read_tuned, write_tuned
 
 pytestmark = pytest.mark.federated
@@ -78,12 +80,14 @@ def test_rounds_are_averaged_noted_and_taken_up_again(folder: Path) -> None:
     assert not aggregator.accept(sent("c", np.nan), now)
     assert not aggregator.accept(sent("d", 0.1, round=-1), now)  # late
     assert not aggregator.accept(sent("e", 0.1, image=np.zeros(9)), now)
+    assert not aggregator.accept(sent("f", 0.6), now)
     mean = from_shareable(aggregator.aggregate(now)).data
     np.testing.assert_allclose(mean[NAMES[0]], 0.25, rtol=1e-6)
     row = json.loads((folder / "rounds.jsonl").read_text())
-    assert set(row["sites"]) == {"a", "b"} and set(row["left_out"]) == {"b", "c", "d", "e"}
+    assert set(row["sites"]) == {"a", "b"} and set(row["left_out"]) == set("bcdef")
     assert all(2048 < site["bytes"] < 4096 for site in row["sites"].values())
     assert "not finite" in row["left_out"]["c"] and "round -1" in row["left_out"]["d"]
+    assert "a step of 0.6, above most_step=0.5" in row["left_out"]["f"]
 
     model["weights"] = mean
     persistor.save_model(model, now)
@@ -190,3 +194,53 @@ def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
     own = read_tuned(tmp_path / "site-1_own.safetensors")[0]  # trained on after the rounds
     assert any((own[name] != tensor).any() for name, tensor in tensors.items())
     assert all((tmp_path / f"site-{n}_own.safetensors").exists() for n in (2, 3))
+
+    assert federated.main([*again[:2], "--rounds", "3", "--most-step", "1e-6"]) == 0
+    row = json.loads((tmp_path / "rounds.jsonl").read_text().splitlines()[-1])
+    assert not row["sites"] and set(row["left_out"]) == {"site-1", "site-2", "site-3"}
+    assert all("above most_step=1e-06" in reason for reason in row["left_out"].values())
+    after = read_tuned(tmp_path / "tuned.safetensors")[0]
+    assert all(torch.equal(after[name], tensor) for name, tensor in tensors.items())
+
+
+def test_names_are_learned_together(tmp_path: Path) -> None:
+    import federated
+    from federated_sites import SCANNERS, make_site
+
+    labelled = {"site-1": (1, 2), "site-2": (1, 3)}  # liver and kidney, liver and spleen
+    own = {**{key: SMALL[key] for key in ("backbone", "min_area", "min_volume")}, "names": True}
+    for number, (site, values) in enumerate(labelled.items()):
+        data = make_site(tmp_path / "data" / site, SCANNERS[site], number + 2, 100 * number)
+        for path in (data / "labels").iterdir():
+            label = nib.load(path)
+            known = np.asarray(label.dataobj)
+            nib.save(
+                nib.Nifti1Image(np.where(np.isin(known, values), known, 0), label.affine), path
+            )
+        settings = {**own, "bundle_root": str(ROOT), "dataset_dir": str(data)}
+        settings["cache_dir"] = str(tmp_path / "cache")
+        (tmp_path / f"{site}.json").write_text(json.dumps(settings))
+    words = [f"{key}={json.dumps(value)}" for key, value in own.items()]
+    assert federated.main(["start", str(tmp_path), "--set", *words]) == 0
+    assert federated.main(["simulate", str(tmp_path), "--rounds", "1"]) == 0
+    (row,) = map(json.loads, (tmp_path / "rounds.jsonl").read_text().splitlines())
+    assert {name: site["cases"] for name, site in row["sites"].items()} == dict(
+        zip(labelled, (1, 2), strict=True)
+    )
+    start, now = (read_tuned(tmp_path / f"{name}.safetensors")[0] for name in ("start", "tuned"))
+    begun = {name: tensor.numpy() for name, tensor in start.items()}
+    updates = [
+        Site(site, read_json(tmp_path / f"{site}.json"), 1, 1).train(begun, 0) for site in labelled
+    ]
+    assert [update.named for update in updates] == [(1, 1, 0, 0), (2, 0, 2, 0)]
+    mean = average(updates, begun, 1000)
+    for name, tensor in now.items():
+        np.testing.assert_allclose(tensor, begun[name] + mean[name], atol=1e-6)
+    for name in NAMED:
+        one, two = (update.steps[name] for update in updates)
+        steps = (now[name] - start[name]).numpy()
+        np.testing.assert_allclose(steps[0], (one[0] + 2 * two[0]) / 3, atol=1e-6)  # liver
+        np.testing.assert_allclose(steps[1], one[1], atol=1e-6)  # kidney
+        np.testing.assert_allclose(steps[2], two[2], atol=1e-6)  # spleen
+        assert np.abs(steps[:3]).max((1, 2) if steps.ndim == 3 else 1).min() > 0
+        assert not steps[3].any()  # pancreas

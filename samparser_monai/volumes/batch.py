@@ -54,7 +54,8 @@ class CaseDataset(Dataset):
         for item in data:
             keep_apart({"output_dir": output_dir}, _inputs(item))
         rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
-        own = [item for n, item in enumerate(data) if n % world == rank]
+        self.shares = [self.cases[r::world] for r in range(world)]
+        own = list(data[rank::world])
         if resume:
             count = len(own)
             own = [item for item in own if not _done(Path(output_dir), item["case"])]
@@ -185,16 +186,27 @@ class CaseReport:
         return {"rows": rows, "warnings": warnings, "picture": picture}
 
     def _finished(self, engine: Engine) -> None:
-        paths = [_record(self.folder, case) for case in self.dataset.cases]
-        records: list[Item] | None = None
-        while records != (now := [_without_picture(p) for p in paths if p.exists()]):
-            # again where another process has added to them: its tables may be those replaced
-            write_tables(self.folder, records := now, len(paths))
+        cases = self.dataset.cases
+        records, ended = self._records()
+        written: list[Item] | None = None
+        while written != ended:
+            # again where another process has come to its end: its tables may be those replaced;
+            # one that goes on writes them when it ends, and is not waited for
+            write_tables(self.folder, records, len(cases))
+            written = ended
+            records, ended = self._records()
         if failed := [record for record in records if "error" in record]:
             raise Unfinished(
-                f"{len(failed)} of {len(paths)} cases failed, the first is "
+                f"{len(failed)} of {len(cases)} cases failed, the first is "
                 f"{failed[0]['case']!r}: {failed[0]['error']}"
             )
+
+    def _records(self) -> tuple[list[Item], list[Item]]:
+        """Return the records of all cases that were tried, and of these the shares that ended."""
+        paths = {case: _record(self.folder, case) for case in self.dataset.cases}
+        known = {case: _without_picture(path) for case, path in paths.items() if path.exists()}
+        done = [share for share in self.dataset.shares if known.keys() >= set(share)]
+        return list(known.values()), [known[case] for share in done for case in share]
 
 
 def write_tables(folder: Path, records: Sequence[Item], count: int) -> None:

@@ -84,7 +84,8 @@ def draw_case(
     seen = np.flatnonzero(found.any((0, 1)) | ~found.any())
     slices = sorted({int(np.quantile(seen, q)) for q in (1 / 6, 1 / 2, 5 / 6)})
     figure = Figure(figsize=(4.2 * len(slices), 4.6), layout="constrained")
-    for axis, k in zip(np.atleast_1d(figure.subplots(1, len(slices))), slices, strict=True):
+    axes = figure.subplots(1, len(slices), squeeze=False, subplot_kw={"xticks": [], "yticks": []})
+    for axis, k in zip(axes[0], slices, strict=True):
         axis.imshow(pictures[:, :, k].T, cmap="gray", vmin=0, vmax=255)
         for n, (value, name) in enumerate(organs.items()):
             known = truth is not None and truth[:, :, k].T == value
@@ -93,7 +94,7 @@ def draw_case(
             if (found[:, :, k] == value).any():
                 axis.contour(found[:, :, k].T == value, [0.5], colors=f"C{n % 10}", linewidths=1)
                 axis.plot([], [], color=f"C{n % 10}", label=name)
-        axis.set_title(f"slice {k + 1} of {found.shape[2]}")
+        axis.set_title(f"slice {k + 1} of {found.shape[2]}", y=1)  # else its place is searched for
         axis.set_axis_off()
         if axis.get_legend_handles_labels()[0]:
             axis.legend(loc="lower right", fontsize=8)

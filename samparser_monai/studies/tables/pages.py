@@ -7,6 +7,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.files import replacing
 from samparser_monai.studies.tables import federated, paired, paper, parameters, study
 from samparser_monai.studies.tables.benchmarks import benchmarks
+from samparser_monai.studies.tables.many_cases import many_cases
 from samparser_monai.studies.tables.runs import RESULTS, groups_of, runs_of
 from samparser_monai.studies.tables.studies import draw, section_of, studies
 
@@ -20,7 +21,7 @@ difference to the decoder alone is taken seed by seed.
 
 def results() -> str:
     """Return the page of all results."""
-    return HEAD + "".join(map(section_of, studies())) + benchmarks()
+    return HEAD + "".join(map(section_of, studies())) + benchmarks() + many_cases()
 
 
 PAGES = {
