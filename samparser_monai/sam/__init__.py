@@ -1,8 +1,8 @@
 """The promptable network: Segment Anything's parts, its backbones and their published weights."""
 
-from samparser_monai.memory import keep_memory
 from samparser_monai.sam.backbones import BACKBONES, Backbone, backbone_named
 from samparser_monai.sam.builder import architecture, build
+from samparser_monai.sam.memory import keep_memory
 from samparser_monai.sam.network import SamNetwork, Split
 
 __all__ = [
