@@ -47,7 +47,8 @@ def page() -> str:
         if own:
             text += f"\n## Hospitals: {kind}\n\n{about}"
         for decoder in decoders:
-            text += _section(_ways([run for run in own if run["decoder"] == decoder]))
+            ways = _ways([run for run in own if run["decoder"] == decoder])
+            text += _section(ways) if "federated" in ways else ""
     return text + _rates() + _rehearsal()
 
 
@@ -103,6 +104,8 @@ def _section(ways: Ways) -> str:
 
 def _privacy(ways: Ways, private: list[str]) -> str:
     rows = []
+    seeds = {run["seed"] for way in private for run in ways[way]}
+    ways = {way: [run for run in runs if run["seed"] in seeds] for way, runs in ways.items()}
     for way in ("federated", *private):
         runs = ways[way]
         rounds, sites = runs[0]["rounds"], len([name for name in ways if "alone" in name]) or 3
