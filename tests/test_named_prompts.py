@@ -109,6 +109,21 @@ def test_a_decoder_of_their_own_leaves_boxes_as_they_are() -> None:
             assert_near(one[0], other[place], 1e-5)
 
 
+@pytest.mark.parametrize("names_decoder", ["shared", "own"])
+@pytest.mark.parametrize("pictures", [1, 2])
+@pytest.mark.parametrize("named", [False, True])
+def test_no_prompts_have_no_masks(names_decoder: str, pictures: int, named: bool) -> None:
+    """An augmented view may show none of a picture's objects."""
+    network = named_network(names_decoder=names_decoder)
+    names = [torch.empty(0).long()] * pictures if named else None
+    logits, iou = network.decode(
+        embed(network)[:pictures], [torch.empty(0, 4)] * pictures, names=names
+    )
+    assert logits.shape == (0, 1, 64, 64)
+    assert iou.shape == (0, 1)
+    logits.sum().backward()
+
+
 def test_the_names_decoder_is_chosen_once() -> None:
     network = named_network(names_decoder="own")
     assert with_names(network, ORGANS, "own") is network

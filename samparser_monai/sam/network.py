@@ -161,10 +161,10 @@ class SamNetwork(nn.Module):
             for image, n in dict.fromkeys(keys)
         }
         places = {key: place for place, key in enumerate(pictures)}
-        rows = torch.cat([*pictures.values()])
+        rows = torch.cat([*pictures.values()]) if pictures else embedding[:1]
         sparse = sparse.expand(len(which), -1, -1)
         parts, order = [], list[int]()
-        for decoder in dict.fromkeys(decoders):
+        for decoder in dict.fromkeys(decoders or [self.mask_decoder]):  # also of no prompts
             some = [n for n, own_decoder in enumerate(decoders) if own_decoder is decoder]
             own_places = [places[keys[n]] for n in some]
             parts.append(masks_of(decoder, rows, own_places, self._position(), sparse[some]))
