@@ -119,7 +119,7 @@ def test_no_prompts_have_no_masks(names_decoder: str, pictures: int, named: bool
     logits, iou = network.decode(
         embed(network)[:pictures], [torch.empty(0, 4)] * pictures, names=names
     )
-    assert logits.shape == (0, 1, 64, 64)
+    assert logits.shape == (0, 1, 32, 32)
     assert iou.shape == (0, 1)
     logits.sum().backward()
 
