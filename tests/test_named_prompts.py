@@ -121,7 +121,11 @@ def test_no_prompts_have_no_masks(names_decoder: str, pictures: int, named: bool
     )
     assert logits.shape == (0, 1, 32, 32)
     assert iou.shape == (0, 1)
-    logits.sum().backward()
+    loss = PromptLoss(BoxPromptLoss(), iou=1.0)
+    none = torch.empty(0, dtype=torch.bool)
+    learned = loss(Answer(logits, iou, none), torch.empty(0, 1, 32, 32))
+    assert learned == 0
+    learned.backward()
 
 
 def test_the_names_decoder_is_chosen_once() -> None:

@@ -179,6 +179,8 @@ class PromptLoss(nn.Module):
 
     def forward(self, answer: Answer, label: Tensor) -> Tensor:
         """Return the mean over prompts; the label is as in BoxPromptLoss."""
+        if not len(label):  # an augmented view may show none of a picture's objects
+            return answer.logits.sum()
         named = answer.named.to(label.device)
         parts = []
         for of, loss in ((~named, self.boxes), (named, self.names)):
