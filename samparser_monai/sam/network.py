@@ -167,7 +167,8 @@ class SamNetwork(nn.Module):
         for decoder in dict.fromkeys(decoders or [self.mask_decoder]):  # also of no prompts
             some = [n for n, own_decoder in enumerate(decoders) if own_decoder is decoder]
             own_places = [places[keys[n]] for n in some]
-            parts.append(masks_of(decoder, rows, own_places, self._position(), sparse[some]))
+            own_sparse = sparse[torch.tensor(some, dtype=torch.long).to(sparse.device)]
+            parts.append(masks_of(decoder, rows, own_places, self._position(), own_sparse))
             order += some
         if len(parts) == 1:
             return parts[0]
