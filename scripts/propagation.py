@@ -211,6 +211,8 @@ def main() -> None:
         open_tuned(given.tuned)[0] if given.tuned else methods.zero_shot(build(given.backbone))
     )
     about = {"name": given.name, "backbone": network.backbone}
+    if given.engine != "torch":
+        about |= {"engine": given.engine, "engine_precision": given.engine_precision}
     try:
         with_engine(network, given.engine, cache_dir() / "engines", given.engine_precision)
         keep_apart({"study": given.study}, {"dataset_dir": given.dataset_dir})

@@ -23,8 +23,8 @@ class NamedPrompts(nn.Module):
     the tokens are 0.
 
     Attributes:
-        decoder: a mask decoder of the names' own, so that what they learn costs boxes nothing; None
-            where boxes and names share the network's.
+        decoder: a mask decoder of the names' own, beside that of boxes; None where both share
+            the network's.
 
     Args:
         organs: their names.
@@ -101,7 +101,7 @@ def with_names(network: Any, organs: Sequence[str], decoder: Decoder = "shared")
 def _plain(decoder: nn.Module) -> nn.Module:
     """Return a copy of a decoder as it computes now, all of which is to be tuned."""
     copied = copy.deepcopy(decoder)
-    for module in copied.modules():
+    for module in [*copied.modules()]:
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight")
     return copied.requires_grad_(True)

@@ -134,14 +134,11 @@ class SamNetwork(nn.Module):
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
         which = [n for n, of_image in enumerate(given[0]) for _ in of_image]
         clicks, boxed = _joined(points, embedding), _joined(boxes, embedding)
-        decoders = [self.mask_decoder] * len(which)
         if names is not None:
             assert self.named_prompts is not None, "names are asked of a network without them"
             assert boxed is not None, "names need the body's box"
             named = torch.cat([*names]).to(boxed.device)
             boxed = self.named_prompts.boxes(named, boxed)
-            if (of_names := self.named_prompts.decoder) is not None:
-                decoders = [self.mask_decoder if n < 0 else of_names for n in named.tolist()]
         sparse, dense = self.prompt_encoder(
             points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
             boxes=boxed,
@@ -162,18 +159,31 @@ class SamNetwork(nn.Module):
         }
         places = {key: place for place, key in enumerate(pictures)}
         rows = torch.cat([*pictures.values()]) if pictures else embedding[:1]
+        which = [places[key] for key in keys]
         sparse = sparse.expand(len(which), -1, -1)
-        parts, order = [], list[int]()
-        for decoder in dict.fromkeys(decoders or [self.mask_decoder]):  # also of no prompts
-            some = [n for n, own_decoder in enumerate(decoders) if own_decoder is decoder]
-            own_places = [places[keys[n]] for n in some]
-            own_sparse = sparse[torch.tensor(some, dtype=torch.long).to(sparse.device)]
-            parts.append(masks_of(decoder, rows, own_places, self._position(), own_sparse))
-            order += some
-        if len(parts) == 1:
-            return parts[0]
-        back = torch.tensor(order).argsort().to(sparse.device)
+        own_decoder = None if self.named_prompts is None else self.named_prompts.decoder
+        if names is None or own_decoder is None:
+            return masks_of(self.mask_decoder, rows, which, self._position(), sparse)
+        asked_by = [(self.mask_decoder, named < 0), (own_decoder, named >= 0)]
+        return self._by_several(asked_by, rows, which, sparse)
+
+    def _by_several(
+        self,
+        asked_by: Sequence[tuple[nn.Module, Tensor]],
+        pictures: Tensor,
+        which: Sequence[int],
+        sparse: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return masks_of where each decoder has prompts of its own, T flags."""
+        parts, order = [], []
+        for decoder, own in asked_by:
+            chosen = own.nonzero()[:, 0]
+            if len(chosen) or not len(which):
+                order.append(chosen)
+                here = [which[n] for n in chosen.tolist()]
+                parts.append(masks_of(decoder, pictures, here, self._position(), sparse[chosen]))
         logits, iou = map(torch.cat, zip(*parts, strict=True))
+        back = torch.cat(order).argsort()
         return logits[back], iou[back]
 
     def _position(self) -> Tensor:
