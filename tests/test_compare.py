@@ -124,8 +124,27 @@ def test_cell_is_known_by_all_it_depends_on(made: list[str], tmp_path: Path) -> 
         to_run(tmp_path, [*made[:3], "5"])
     with pytest.raises(InputError, match=r"checkpoint was None, is files \w+"):
         to_run(tmp_path, [*made, "--checkpoint", str(ROOT / "LICENSE")])
-    os.utime(tmp_path / "ct" / "labels" / "case_0.nii.gz", (1, 1))
+    label = tmp_path / "ct" / "labels" / "case_0.nii.gz"
+    os.utime(label, (1, 1))
+    assert not to_run(tmp_path, made)  # a copy of the data is the same data
+    label.write_bytes(label.read_bytes() + b" ")
     with pytest.raises(InputError, match=r"dataset_dir was files \w+, is files \w+"):
+        to_run(tmp_path, made)
+
+
+def test_setting_of_a_later_version_counts_where_it_is_given(
+    made: list[str], tmp_path: Path
+) -> None:
+    ((name, run),) = read_runs(tmp_path).items()
+    del run["depends"]["name_rate"]
+    write_run(tmp_path, name, run)
+    assert not to_run(tmp_path, made)
+    with pytest.raises(InputError, match=r"name_rate was not there, is 0\.1"):
+        to_run(tmp_path, [*made, "--name_rate", "0.1"])
+    run["given"] = [*made, "--min_area", "7"]
+    run["depends"]["min_area"] = "7"
+    write_run(tmp_path, name, run)
+    with pytest.raises(InputError, match="min_area was 7, is 100"):
         to_run(tmp_path, made)
 
 

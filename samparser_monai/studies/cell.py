@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -27,9 +28,11 @@ from monai.bundle import ConfigParser
 
 import samparser_monai
 from samparser_monai.errors import root_cause
+from samparser_monai.fetch import sha256_of
 from samparser_monai.files import read_json, write_json
 from samparser_monai.monai_command import command, options_of
 from samparser_monai.sam.checkpoints import WEIGHTS
+from samparser_monai.training.resuming import files_at
 
 PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")
 OF_THE_MACHINE = {
@@ -73,29 +76,45 @@ def arguments_of(cell: Cell, scenario: str, folder: Path) -> list[str]:
 
 
 def depends_on(
-    cell: Cell, scenario: str, options: list[str], states: Callable[[Path], list[Any]]
+    cell: Cell, scenario: str, options: list[str], contents: Callable[[Path], list[Any]]
 ) -> dict[str, Any]:
-    """Return all that a cell's result depends on: the code's version, its keys, and its files.
+    """Return all that a cell's result depends on: the code's version, its settings, its files.
+
+    How the configurations wire their parts together is of the version.
 
     Args:
         cell, scenario, options: see run_cell.
-        states: of the files at a path.
+        contents: of the files at a path, see contents_of.
     """
     parts = arguments_of(cell, scenario, Path())
     _, _, _, files, *chosen = command(["evaluating", *parts, *options], ignore=True)
     parser = ConfigParser()
     parser.read_config(ast.literal_eval(files))
-    keys = parser.config | {key: _literal(value) for key, value in options_of(chosen).items()}
+    given = {key: _literal(value) for key, value in options_of(chosen).items()}
+    own, defaults = parser.config, parser.config["defaults"]
+    own["defaults"] = {key: value for key, value in defaults.items() if not _wired({key: value})}
+    keys = {key: value for key, value in own.items() if not _wired(value)} | given
     left_out = OF_THE_MACHINE | (TRAINING if cell["method"] == "zero_shot" else set())
     told = {key: str(value) for key, value in keys.items() if key not in left_out}
     for key, value in told.items():
         if os.sep in value and os.path.exists(value):
-            told[key] = f"files {_digest(states(Path(value)))}"
+            told[key] = f"files {_digest(contents(Path(value)))}"
         elif len(value) > 80:  # of a configuration
             told[key] = _digest(value)
-    if source := WEIGHTS.get(keys["backbone"], WEIGHTS.get(keys["defaults"]["backbone"])):
+    backbone = given.get("backbone", defaults["backbone"])
+    if source := WEIGHTS.get(backbone):
         told["weights"] = source.sha256
     return {"version": samparser_monai.__version__, **told}
+
+
+def _wired(value: Any) -> bool:
+    """Tell whether a value of a configuration is no setting but an object, or refers to others."""
+    return re.search(r'"[$@%]|_target_"', json.dumps(value)) is not None
+
+
+def contents_of(path: Path) -> list[Any]:
+    """Return the name and hash of each file at a path: a copy has those of what it was made of."""
+    return [[os.path.relpath(file, path), sha256_of(file)] for file in files_at(path)]
 
 
 def _literal(value: str | None) -> Any:

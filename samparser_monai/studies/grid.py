@@ -31,6 +31,7 @@ from samparser_monai.shipped import shipped
 from samparser_monai.studies.cell import (
     TRAINING,
     Cell,
+    contents_of,
     depends_on,
     end,
     name_of,
@@ -39,7 +40,7 @@ from samparser_monai.studies.cell import (
     validates,
     with_published,
 )
-from samparser_monai.training.resuming import differences, states_of
+from samparser_monai.training.resuming import differences
 
 METHODS = list(overlays("method"))
 DECODERS = ("tuned", "coefficients", "frozen")
@@ -150,10 +151,10 @@ def to_run(grid: list[Cell], folder: Path, scenario: str, options: list[str]) ->
     Raises:
         InputError: the result of a cell was made with other data or options.
     """
-    state = lru_cache(states_of)  # the same data in every cell
+    contents = lru_cache(contents_of)  # the same data in every cell
     known, missing = read_runs(folder), []
     for cell in grid:
-        depends = depends_on(cell, scenario, options, state)
+        depends = depends_on(cell, scenario, options, contents)
         name = name_of(cell)
         if name not in known:
             missing.append({**cell, "depends": depends})
@@ -170,11 +171,17 @@ def _comparable(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a result tells of what it depends on, and the same of a cell that has it.
 
-    A version that did not keep all of it kept the options, with paths by their names alone.
+    A setting that the result's version did not have is compared only if it is given. A version
+    that did not keep all of it kept the options, with paths by their names alone.
     """
-    if "depends" in result:
-        return result["depends"], depends
-    return told_options(cell, result.get("given", [])), told_options(cell, options)
+    if "depends" not in result:
+        return told_options(cell, result.get("given", [])), told_options(cell, options)
+    before, given = result["depends"], options_of(options) | cell["options"]
+    given_before = options_of(result.get("given", [])) | cell["options"]
+    return (
+        {key: value for key, value in before.items() if key in depends or key in given_before},
+        {key: value for key, value in depends.items() if key in before or key in given},
+    )
 
 
 def run_grid(

@@ -90,15 +90,20 @@ def _with_states(value: Any) -> Any:
 
 
 def states_of(path: Path) -> list[Any]:
-    """Return the name, size and time of a file, or of each below a folder or that a list names."""
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    if path.suffix == ".json" and path.is_file():
-        found += [path.parent / name for name in _texts(read_json(path))]
+    """Return the name, size and time of each file at a path, see files_at."""
     return [
         [os.path.relpath(file, path), (state := file.stat()).st_size, state.st_mtime_ns]
-        for file in found
-        if os.path.isfile(file)
+        for file in files_at(path)
     ]
+
+
+def files_at(path: Path) -> list[Path]:
+    """Return a file, or each below a folder, and those that a list names or that lie below them."""
+    found = [path]
+    if path.suffix == ".json" and path.is_file():
+        found += [path.parent / name for name in _texts(read_json(path))]
+    below = [sorted(one.rglob("*")) if os.path.isdir(one) else [one] for one in found]
+    return [file for files in below for file in files if os.path.isfile(file)]
 
 
 def _texts(value: Any) -> Iterator[str]:
