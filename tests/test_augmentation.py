@@ -64,6 +64,16 @@ def test_instances_out_of_sight_are_left_out(item: dict) -> None:
     assert moved(64) == item
 
 
+def test_what_shows_nothing_is_augmented_too(item: dict) -> None:
+    augment = RandAugmentd([RandFlipd(KEYS, prob=1, spatial_axis=1)])
+    picture = augment({**item, "annotations": []})
+    empty = torch.zeros(item["image"].shape[1:], dtype=torch.uint8)
+    slice_of = augment({"case": "c", "image": item["image"], "truth": empty})
+    for found in (picture, slice_of):
+        assert torch.equal(torch.as_tensor(found["image"]), item["image"].flip(2))
+    assert picture["annotations"] == [] and slice_of["truth"].shape == empty.shape
+
+
 @pytest.mark.parametrize("views", [0, 2])
 def test_scenario_trains_augmented(views: int, tmp_path: Path, overrides: dict) -> None:
     overrides |= LAYOUTS["voc"](tmp_path / "data") | {"views": views}

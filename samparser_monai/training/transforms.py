@@ -139,7 +139,8 @@ def draws(transform: Any) -> bool:
 class RandAugmentd(EpochSeeded, Transform):
     """Augment the picture and its truth, before its instances are taken; boxes follow.
 
-    A picture whose instances would all be moved out of sight stays as it is.
+    A picture whose instances would all be moved out of sight stays as it is; one that shows none is
+    augmented as the others are, so that nothing tells the two apart but what they show.
 
     An item with a ``view`` is augmented in the same way whenever that view is asked for, so that
     its features can be cached; any other anew in every epoch.
@@ -157,10 +158,11 @@ class RandAugmentd(EpochSeeded, Transform):
         seed = seed_of(data.get("view", self.seed), data)
         self.transforms.set_random_state(seed % 2**32)
         truth = data["truth"][None] if "truth" in data else masks_of(data)
-        item = self.transforms({"image": data["image"], "truth": torch.as_tensor(truth)})
-        masks = np.asarray(item["truth"])
+        given = truth if len(truth) else np.zeros((1, *data["image"].shape[-2:]), np.uint8)
+        item = self.transforms({"image": data["image"], "truth": torch.as_tensor(given)})
+        masks = np.asarray(item["truth"])[: len(truth)]
         count = len(data["annotations"]) if "annotations" in data else 1
-        if not masks[:count].any():  # nothing is left to ask for
+        if truth[:count].any() and not masks[:count].any():  # nothing is left to ask for
             return dict(data)
         kept = {**data, "truth": masks[0]} if "truth" in data else remasked(data, masks)
         kept.pop("parts", None)  # of the truth as it was
