@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -470,6 +471,45 @@ def test_what_is_cut_off_keeps_its_place() -> None:
     masks[3].logits[0, 0] = masks[4].logits[0, 1] = masks[9].logits[3, 3] = 2
     Naming("components").keep_own("liver", masks, (2, 2.0))
     assert sorted(masks) == [3, 4]
+
+
+def test_what_looks_unlike_the_organ_is_cut_from_its_masks() -> None:
+    """Beyond the liver its mask is of the lung: darker than anything on the surest slices."""
+    generator = torch.Generator().manual_seed(0)
+    liver = torch.zeros(32, 32, dtype=torch.bool)
+    liver[8:24, 8:20] = True
+    lung = torch.zeros_like(liver)
+    lung[4:12, 20:28] = True
+    pictures, masks = {}, {}
+    for k in range(20):
+        shown = liver if k < 14 else lung
+        picture = 60 + 10 * torch.randn(32, 32, generator=generator)
+        picture[liver] += 100 if k < 14 else 0
+        picture[lung] -= 50
+        pictures[k] = picture.clamp(0, 255)
+        masks[k] = Mask("liver", torch.where(shown, 2.0, -2.0), 0.9)
+    session = SimpleNamespace(picture=lambda k, side: pictures[k])
+    Naming(evidence=0).cut(session, dict(masks))
+    assert all(torch.equal(mask.logits > 0, mask.logits == 2) for mask in masks.values())
+    Naming().cut(session, masks)
+    assert sorted(masks) == list(range(14))
+    for mask in masks.values():
+        assert (mask.logits[liver] > 0).float().mean() > 0.9 and not (mask.logits[lung] > 0).any()
+
+
+def test_an_organ_that_no_slice_is_sure_of_is_not_there() -> None:
+    network = finder()
+    asked = network.decode
+
+    def decode(*given: Any, **names: Any) -> Any:
+        masks, iou = asked(*given, **names)
+        return masks, iou * 0.2
+
+    network.decode = decode
+    session = session_of(body()[0], network)
+    prompts = [{"label": "kidney"}]
+    assert not session.segment(prompts, None, Naming()).labels().any()
+    assert session.segment(prompts, None, Naming(least_best=0.1)).labels().any()
 
 
 def prompted(root: Path, organs: Any = (), names: list[str] = ORGANS, **by: Any) -> list[dict]:

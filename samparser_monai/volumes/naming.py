@@ -1,7 +1,8 @@
 """A whole volume asked by names: organs that nobody has placed a prompt in.
 
-Each slice is asked for all organs in one pass of the decoder. What belongs to an organ is one
-connected piece in 3-D, or two; its boxes are then asked on its slices as if people had drawn them.
+Each slice is asked for all organs in one pass of the decoder. What looks unlike an organ on its
+surest slices is cut from all. What belongs to it is one connected piece in 3-D, or two; its boxes
+are then asked on its slices as if people had drawn them.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from samparser_monai.errors import at_least, unknown
 from samparser_monai.geometry.components import instances_of
+from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.dataset_json import LESIONS
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.segmentation import Mask
@@ -25,6 +27,8 @@ from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.targets import SlicePrompt, Target
 
 Stage = Literal["name", "components", "refined"]
+SUREST = 12
+"""Slices that show what an organ looks like: those of a large mask and a high predicted IoU."""
 PAIRED = ("kidney", "lung", "adrenal gland")
 Masks = dict[int, Mask]
 """Those of one organ, by slice of the session's view."""
@@ -38,12 +42,16 @@ class Naming:
             belongs to the organ; ``refined``, that asked again by its boxes.
         least_area: a slice does not show an organ whose mask has fewer low-resolution pixels,
         least_iou: or whose predicted IoU is lower; 0: that does not count, for it takes a long
-            training until it tells anything about names.
+            training until it tells a slice's edge of the organ from one beyond it.
+        least_best: an organ is not there at all whose predicted IoU is lower than this on its
+            surest slice.
         pieces: organ -> of how many it consists; 0: of any number; see pieces_of. Two lie on
             the two sides of the body.
         least_piece: the second piece is at least this share of the first.
         smooth: standard deviation, in mm across the slices, of the mean of what neighbours show;
             not of ``name``.
+        evidence: weight of the intensities' evidence against a mask, as in Propagation; not of
+            ``name``.
     """
 
     def __init__(
@@ -54,15 +62,18 @@ class Naming:
         pieces: Mapping[str, int] | None = None,
         least_piece: float = 0.2,
         smooth: float = 4.0,
+        evidence: float = 1.0,
+        least_best: float = 0.3,
     ) -> None:
         if by_name not in get_args(Stage):
             raise unknown("by_name", by_name, get_args(Stage))
         at_least(1, least_area=least_area)
-        at_least(0.0, smooth=smooth)
-        self.by_name, self.least_iou, self.least_area = by_name, least_iou, least_area
+        at_least(0.0, smooth=smooth, evidence=evidence)
+        self.by_name, self.least_area = by_name, least_area
+        self.least_iou, self.least_best = least_iou, least_best
         self.pieces = dict(pieces or {})
         self.least_piece = least_piece
-        self.smooth = 0.0 if by_name == "name" else smooth
+        self.smooth, self.evidence = (0.0, 0.0) if by_name == "name" else (smooth, evidence)
 
     def __call__(
         self, session: VolumeSession, organs: Sequence[str]
@@ -75,6 +86,7 @@ class Naming:
         found, middle = self.everywhere(session, organs)
         if self.by_name != "name":
             for organ, masks in found.items():
+                self.cut(session, masks)
                 self.keep_own(organ, masks, middle)
         if self.by_name == "refined":
             return [t for masks in found.values() for t in self.targets(session, masks)], []
@@ -86,8 +98,8 @@ class Naming:
         """Return the masks of all organs, and the middle of the body.
 
         That is the axis of a stack of masks (slices, rows, columns) that runs from side to side,
-        and the place along it. Only masks that show something are kept; those to be refined
-        without their logits.
+        and the place along it. Only masks that show something are kept, of organs
+        that are there.
         """
         known = session.network.named_prompts
         names = [] if known is None else known.organs
@@ -115,14 +127,36 @@ class Naming:
             for organ, mask, iou in zip(organs, logits, ious[k], strict=True):
                 sure = not self.least_iou or iou >= self.least_iou
                 if sure and (mask > 0).sum() >= self.least_area:
-                    kept = mask > 0 if self.by_name == "refined" else mask
+                    kept = mask.half() if self.by_name == "refined" else mask
                     found[organ][k] = Mask(organ, kept, iou)
             left, top, right, bottom = session.body(k).tolist()
             weights.append((right - left) * (bottom - top))
             centre = ((left + right) / 2, (top + bottom) / 2, k)[axis]
             places.append(centre * (logits.shape[-1] / side if axis < 2 else 1))
         middle = float(np.average(places, weights=weights))
+        for masks in found.values():
+            if max((mask.iou for mask in masks.values()), default=0) < self.least_best:
+                masks.clear()
         return found, (2 - axis, middle)
+
+    def cut(self, session: VolumeSession, masks: Masks) -> None:
+        """Take away what looks unlike an organ on its surest slices; change ``masks`` in place."""
+        if not masks or not self.evidence:
+            return
+
+        def surety(k: int) -> float:
+            return masks[k].iou * int((masks[k].logits > 0).sum())
+
+        def picture(k: int) -> Tensor:
+            return session.picture(k, len(masks[k].logits)).cpu()
+
+        surest = sorted(masks, key=surety, reverse=True)[:SUREST]
+        shown = [masks[k].logits for k in surest]
+        looks = Appearance([picture(k) for k in surest], shown, self.evidence)
+        for k, mask in list(masks.items()):
+            mask.logits = looks.cut(picture(k), mask.logits).to(mask.logits.dtype)
+            if (mask.logits > 0).sum() < self.least_area:
+                del masks[k]
 
     def keep_own(self, organ: str, masks: Masks, middle: tuple[int, float]) -> None:
         """Take away what does not belong to an organ; change ``masks`` in place."""
@@ -142,10 +176,7 @@ class Naming:
                 del masks[k]
                 continue
             logits = masks[k].logits
-            if logits.dtype == torch.bool:
-                masks[k].logits = logits & inside
-            else:
-                masks[k].logits = torch.where(inside, logits, -logits.abs())
+            masks[k].logits = torch.where(inside, logits, -logits.abs())
 
     def _own(
         self, numbered: np.ndarray, count: int, first: int, middle: tuple[int, float]
