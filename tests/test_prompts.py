@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.transforms import ResizeLongestSide
 
+from samparser_monai.errors import InputError
 from samparser_monai.geometry.boxes import boxes_of, loosen_boxes
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import coverage, frame_scale, framed, from_frame, into_frame
@@ -171,6 +172,16 @@ def test_validation_asks_each_slice_with_the_same_boxes() -> None:
     assert not torch.equal(LoosenBoxesd(100, 128, seed=1)(item(0))["boxes"], once)
     moved = (once - item()["boxes"]).abs()
     assert 0 < moved.max() <= 100 * 128 / 1024  # a smaller frame takes its share
+
+
+def test_a_share_of_the_training_boxes_stays_tight() -> None:
+    tight = item()["boxes"].repeat(100, 1)
+    loose = {share: RandLoosenBoxesd(100, 128, share) for share in (0.0, 0.5, 1.0)}
+    moved = {n: (x({**item(), "boxes": tight})["boxes"] - tight).any(1) for n, x in loose.items()}
+    assert moved[0.0].all() and not moved[1.0].any()
+    assert 70 < moved[0.5].sum() < 130  # of 200
+    with pytest.raises(InputError, match=r"tight_share=1\.5 must be from 0 to 1"):
+        RandLoosenBoxesd(100, 128, 1.5)
 
 
 def test_training_draws_new_boxes_in_every_epoch_and_follows_the_seed() -> None:

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose, Randomizable, Transform
 from monai.utils import convert_to_tensor
 
-from samparser_monai.errors import at_least
+from samparser_monai.errors import InputError, at_least
 from samparser_monai.geometry.boxes import loosen_boxes
 from samparser_monai.geometry.frames import coverage, frame_scale, framed, unless_ignored
 from samparser_monai.geometry.run_lengths import masks_of, remasked
@@ -67,6 +67,8 @@ class LoosenBoxesd(Transform):
         seed: of the draw.
     """
 
+    tight_share = 0.0
+
     def __init__(self, distance: float, image_size: int, seed: int = 0) -> None:
         at_least(0.0, box_shift=distance)
         self.distance, self.image_size, self.seed = distance, image_size, seed
@@ -76,6 +78,7 @@ class LoosenBoxesd(Transform):
         random = np.random.default_rng(seed_of(self.seed, data))
         boxes = data["boxes"]
         drawn = random.uniform(0, self.distance * self.image_size / 1024, boxes.shape)
+        drawn *= random.random((len(boxes), 1)) >= self.tight_share
         _, size = frame_scale(data["size"], self.image_size)
         return {**data, "boxes": loosen_boxes(boxes, torch.from_numpy(drawn).to(boxes), size)}
 
@@ -96,7 +99,19 @@ class EpochSeeded(Randomizable):
 
 
 class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
-    """The same with new boxes in every epoch, as the paper trains: 0 to 20 pixels."""
+    """The same with new boxes in every epoch, as the paper trains: 0 to 20 pixels.
+
+    Args:
+        distance, image_size: see LoosenBoxesd.
+        tight_share: of the boxes, how many stay tight.
+    """
+
+    def __init__(self, distance: float, image_size: int, tight_share: float = 0.0) -> None:
+        super().__init__(distance, image_size)
+        at_least(0.0, tight_share=tight_share)
+        if tight_share > 1:
+            raise InputError(f"tight_share={tight_share} must be from 0 to 1")
+        self.tight_share = tight_share
 
 
 class RandInstancesd(EpochSeeded, Transform):
