@@ -30,3 +30,8 @@ def loosen_boxes(boxes: Tensor, shift: Tensor, size: tuple[float, float]) -> Ten
     height, width = size
     limit = torch.tensor([width, height, width, height]) - 1
     return torch.minimum((boxes + outward * shift).clamp(min=0), limit)
+
+
+def widened(box: Tensor, margin: float) -> Tensor:
+    """Return a box (4,), XYXY, with a margin about it, a share of its sides."""
+    return box + (box[2:] - box[:2]).repeat(2) * margin * torch.tensor([-1, -1, 1, 1])

@@ -16,8 +16,10 @@ import torch
 from nibabel import aff2axcodes
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional as F
 
 from samparser_monai.errors import at_least, unknown
+from samparser_monai.geometry.boxes import widened
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.dataset_json import LESIONS
@@ -29,6 +31,9 @@ from samparser_monai.volumes.targets import SlicePrompt, Target
 Stage = Literal["name", "components", "refined"]
 SUREST = 12
 """Slices that show what an organ looks like: those of a large mask and a high predicted IoU."""
+EDGE = 2  # low-resolution pixels
+MARGIN = 0.03
+"""By which the box of a mask is widened to be asked again, as a share of its sides."""
 PAIRED = ("kidney", "lung", "adrenal gland")
 Masks = dict[int, Mask]
 """Those of one organ, by slice of the session's view."""
@@ -140,7 +145,10 @@ class Naming:
         return found, (2 - axis, middle)
 
     def cut(self, session: VolumeSession, masks: Masks) -> None:
-        """Take away what looks unlike an organ on its surest slices; change ``masks`` in place."""
+        """Take away what looks unlike an organ on its surest slices; change ``masks`` in place.
+
+        Its edge stays: there a pixel is a mean of the organ and what lies beside it.
+        """
         if not masks or not self.evidence:
             return
 
@@ -154,7 +162,9 @@ class Naming:
         shown = [masks[k].logits for k in surest]
         looks = Appearance([picture(k) for k in surest], shown, self.evidence)
         for k, mask in list(masks.items()):
-            mask.logits = looks.cut(picture(k), mask.logits).to(mask.logits.dtype)
+            alike = (looks.cut(picture(k), mask.logits) > 0)[None].float()
+            near = F.max_pool2d(alike, 2 * EDGE + 1, 1, EDGE)[0] > 0
+            mask.logits = torch.where(near, mask.logits, -mask.logits.abs())
             if (mask.logits > 0).sum() < self.least_area:
                 del masks[k]
 
@@ -204,6 +214,8 @@ class Naming:
             _, parts = instances_of((mask.logits > 0).numpy().astype(np.uint8), self.least_area)
             for part in parts:
                 box = Mask(mask.label, torch.from_numpy(part), mask.iou).box(side)
+                assert box is not None, "parts have pixels"
+                box = widened(box, MARGIN)
                 found.append(Target(mask.label, {k: SlicePrompt(box)}, complete=True))
         return found
 

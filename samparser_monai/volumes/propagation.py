@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
+from samparser_monai.geometry.boxes import widened
 from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.asking import Ask, Asking, together
 from samparser_monai.volumes.refinement import after_clicks
@@ -207,15 +208,11 @@ class Propagation:
         box, limit = mask.box(session.backbone.image_size), target.limit(k)
         if box is None:
             return None
-        box = self.widened(box)
+        box = widened(box, self.margin)
         if limit is not None:
-            limit = limit if target.box is not None else self.widened(limit)
+            limit = limit if target.box is not None else widened(limit, self.margin)
             box = torch.cat([torch.maximum(box[:2], limit[:2]), torch.minimum(box[2:], limit[2:])])
         return SlicePrompt(box)
-
-    def widened(self, box: Tensor) -> Tensor:
-        """Return a box with the margin about it."""
-        return box + (box[2:] - box[:2]).repeat(2) * self.margin * torch.tensor([-1, -1, 1, 1])
 
     def follow(
         self, session: VolumeSession, looks: Appearance, k: int, mask: Mask, prompt: SlicePrompt
