@@ -17,6 +17,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.sam import build
 from samparser_monai.sam.named_prompts import with_names
 from samparser_monai.tuned.part import save_tuned
+from samparser_monai.volumes.naming import Naming
 
 BOX = {"label": "liver", "box": [5, 13, 1, 23, 31, 4]}
 
@@ -34,7 +35,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent
 
 
-def test_answer_is_that_of_batch_inference(trained: Path, tmp_path: Path) -> None:
+def test_answer_is_that_of_batch_inference(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a network that has learned nothing is sure of no organ: without least_best and evidence
+    # it answers nevertheless
+    unsure = (*(Naming.__init__.__defaults__ or ())[:-2], 0.0, 0.0)
+    monkeypatch.setattr(Naming.__init__, "__defaults__", unsure)
     data = make_dataset(tmp_path / "ct", 1) / "images"
     asked = [BOX, {"label": "kidney"}]
     (tmp_path / "boxes.json").write_text(json.dumps({"case_0": asked}))
