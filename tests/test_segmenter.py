@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import nibabel as nib
@@ -40,8 +41,8 @@ def test_answer_is_that_of_batch_inference(
 ) -> None:
     # a network that has learned nothing is sure of no organ: without least_best and evidence
     # it answers nevertheless
-    unsure = (*(Naming.__init__.__defaults__ or ())[:-2], 0.0, 0.0)
-    monkeypatch.setattr(Naming.__init__, "__defaults__", unsure)
+    unsure = partialmethod(Naming.__init__, evidence=0.0, least_best=0.0)
+    monkeypatch.setattr(Naming, "__init__", unsure)
     data = make_dataset(tmp_path / "ct", 1) / "images"
     asked = [BOX, {"label": "kidney"}]
     (tmp_path / "boxes.json").write_text(json.dumps({"case_0": asked}))

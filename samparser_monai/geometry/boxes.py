@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MARGIN = 0.03
+"""By which the box of a mask is widened to be asked by it, as a share of its sides."""
+
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:
     """Return the tight XYXY boxes (Nx4, float32) of non-empty masks (NxHxW)."""
@@ -32,6 +35,6 @@ def loosen_boxes(boxes: Tensor, shift: Tensor, size: tuple[float, float]) -> Ten
     return torch.minimum((boxes + outward * shift).clamp(min=0), limit)
 
 
-def widened(box: Tensor, margin: float) -> Tensor:
+def widened(box: Tensor, margin: float = MARGIN) -> Tensor:
     """Return a box (4,), XYXY, with a margin about it, a share of its sides."""
     return box + (box[2:] - box[:2]).repeat(2) * margin * torch.tensor([-1, -1, 1, 1])

@@ -81,6 +81,16 @@ def boxed_items(
         items += [{"image": path, "case": name, "prompts": []} for name, path in others.items()]
     if taken := [item["image"] for item in items if item["case"].casefold() == "run"]:
         raise InputError(f"{taken[0]} would be answered in run.json, the run's own: rename it")
+    made = _made(items, source, missing)
+    for item in made:
+        corners = [prompt["box"] for prompt in item["prompts"]]
+        item["boxes"] = np.asarray(corners, dtype=np.float32).reshape(-1, 4)
+        item["by_name"] = [] if "error" in item else by_name
+    return made
+
+
+def _made(items: list[Item], source: str, missing: Missing) -> list[Item]:
+    """Return items with the size of their pictures, and the boxes that can be used."""
     headers = each(header_or_error, [item["image"] for item in items], "pictures")
     lost = [header for header in headers if isinstance(header, InputError)]
     if len(lost) == len(items):
@@ -102,10 +112,6 @@ def boxed_items(
         )
     if faults:
         log.warning("%d boxes are left out, the first: %s", len(faults), faults[0])
-    for item in made:
-        corners = [prompt["box"] for prompt in item["prompts"]]
-        item["boxes"] = np.asarray(corners, dtype=np.float32).reshape(-1, 4)
-        item["by_name"] = [] if "error" in item else by_name
     return made
 
 

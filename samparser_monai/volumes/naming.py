@@ -32,8 +32,6 @@ Stage = Literal["name", "components", "refined"]
 SUREST = 12
 """Slices that show what an organ looks like: those of a large mask and a high predicted IoU."""
 EDGE = 2  # low-resolution pixels
-MARGIN = 0.03
-"""By which the box of a mask is widened to be asked again, as a share of its sides."""
 PAIRED = ("kidney", "lung", "adrenal gland")
 Masks = dict[int, Mask]
 """Those of one organ, by slice of the session's view."""
@@ -73,7 +71,7 @@ class Naming:
         if by_name not in get_args(Stage):
             raise unknown("by_name", by_name, get_args(Stage))
         at_least(1, least_area=least_area)
-        at_least(0.0, smooth=smooth, evidence=evidence)
+        at_least(0.0, smooth=smooth, evidence=evidence, least_iou=least_iou, least_best=least_best)
         self.by_name, self.least_area = by_name, least_area
         self.least_iou, self.least_best = least_iou, least_best
         self.pieces = dict(pieces or {})
@@ -103,8 +101,8 @@ class Naming:
         """Return the masks of all organs, and the middle of the body.
 
         That is the axis of a stack of masks (slices, rows, columns) that runs from side to side,
-        and the place along it. Only masks that show something are kept, of organs
-        that are there.
+        and the place along it. Only masks that show something are kept, of
+        organs that are there.
         """
         known = session.network.named_prompts
         names = [] if known is None else known.organs
@@ -215,8 +213,8 @@ class Naming:
             for part in parts:
                 box = Mask(mask.label, torch.from_numpy(part), mask.iou).box(side)
                 assert box is not None, "parts have pixels"
-                box = widened(box, MARGIN)
-                found.append(Target(mask.label, {k: SlicePrompt(box)}, complete=True))
+                prompts = {k: SlicePrompt(widened(box))}
+                found.append(Target(mask.label, prompts, complete=True))
         return found
 
 

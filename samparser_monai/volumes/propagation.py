@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samparser_monai.errors import InputError, at_least
-from samparser_monai.geometry.boxes import widened
+from samparser_monai.geometry.boxes import MARGIN, widened
 from samparser_monai.volumes.appearance import Appearance
 from samparser_monai.volumes.asking import Ask, Asking, together
 from samparser_monai.volumes.refinement import after_clicks
@@ -52,7 +52,7 @@ class Propagation:
 
     def __init__(
         self,
-        margin: float = 0.03,
+        margin: float = MARGIN,
         slope: float = 2.0,
         starts: int = 12,
         rounds: int = 1,

@@ -13,7 +13,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from samparser_monai.geometry.boxes import boxes_of
+from samparser_monai.geometry.boxes import boxes_of, widened
 from samparser_monai.geometry.frames import coverage
 from samparser_monai.volumes.asking import Ask
 from samparser_monai.volumes.segmentation import CERTAIN, Mask
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SURE = 8.0
 """The logit of a draft's pixels, in its organ or not."""
-MARGIN = 0.03
-"""By which the box of a mask is widened, as a share of its sides."""
 MOST = 12
 """Slices above and below a click's that it may change."""
 MOST_ADDED, MOST_TAKEN = 1.0, 0.5
@@ -257,11 +255,9 @@ class Draft:
         """Return the box, XYXY in the model's square, about pixels (HxW) and points (Px2)."""
         if not pixels.any():
             return None  # a click alone shows what there is
-        low, high = (
-            torch.from_numpy(boxes_of(pixels[None])[0]) * self.session.targets.scale
-        ).split(2)
-        margin, shown = (high - low) * MARGIN, low.new_empty(0, 2) if points is None else points
-        low, high = (torch.cat([corner[None], shown]) for corner in (low - margin, high + margin))
+        box = widened(torch.from_numpy(boxes_of(pixels[None])[0]) * self.session.targets.scale)
+        shown = box.new_empty(0, 2) if points is None else points
+        low, high = (torch.cat([corner[None], shown]) for corner in box.split(2))
         return torch.cat([low.amin(0), high.amax(0)])
 
     def _logits(self, pixels: np.ndarray) -> Tensor | None:

@@ -1,0 +1,119 @@
+"""Which cells a study has: what is combined, what the first seed tries, what the others take."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from samparser_monai.errors import InputError, at_least, unknown
+from samparser_monai.files import read_json
+from samparser_monai.harness.runs import Run, read_runs
+from samparser_monai.monai_command import options_of, overlays
+from samparser_monai.shipped import shipped
+from samparser_monai.studies.cell import TRAINING, Cell, name_of
+
+METHODS = list(overlays("method"))
+DECODERS = ("tuned", "coefficients", "frozen")
+OWN = {
+    method: read_json(path).keys() - read_json(shipped("configs") / "train.json").keys()
+    for method, path in overlays("method").items()
+}
+"""The options of each method alone: varied, they give cells to the methods that have them."""
+OPTIONS = set().union(*OWN.values())
+
+
+def cells(
+    methods: Sequence[str],
+    decoders: Sequence[str],
+    seeds: int,
+    vary: Sequence[str],
+    fixed: bool = False,
+) -> list[Cell]:
+    """Return what distinguishes each cell of the grid, those of SAM as published first.
+
+    Args:
+        methods: their names; ``all`` for every one.
+        decoders: tuned, coefficients, frozen.
+        seeds: how many.
+        vary: ``KEY=VALUE,VALUE``; a key that some methods alone have varies those.
+        fixed: all seeds split the data alike, see published.
+
+    Raises:
+        InputError: an unknown method or decoder, or a varied key without values.
+    """
+    methods = METHODS if list(methods) == ["all"] else methods
+    for what, names, known in (
+        ("method", methods, METHODS),
+        ("decoder", decoders, DECODERS),
+    ):
+        for name in names:
+            if name not in known:
+                raise unknown(what, name, known)
+    at_least(1, seeds=seeds)
+    varied = [choice.partition("=") for choice in vary]
+    for key, _, values in varied:
+        if not all(values.split(",")):
+            raise InputError(f"--vary {key}: write KEY=VALUE,VALUE")
+    found: list[Cell] = []
+    choices = itertools.product(*(values.split(",") for _, _, values in varied))
+    for (method, decoder, seed), chosen in itertools.product(
+        itertools.product(methods, decoders, range(seeds)), list(choices)
+    ):
+        if method == "decoder_only" and decoder == "frozen":
+            decoder = "tuned"  # with a frozen decoder there is nothing to tune
+        options = {
+            key: value
+            for (key, _, _), value in zip(varied, chosen, strict=True)
+            if key in OWN[method] or key not in OPTIONS
+        }
+        cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
+        if method == "zero_shot":
+            cell = published(cell, fixed)
+        if cell not in found:
+            found.append(cell)
+    first = [published(cell, fixed) for cell in found]
+    return [cell for n, cell in enumerate(first) if cell not in first[:n]] + [
+        cell for cell in found if cell not in first
+    ]
+
+
+def chosen(grid: list[Cell], folder: Path, keys: Sequence[str], seeds: int) -> list[Cell]:
+    """Return the cells of the other seeds: of what was tried with the first, what validated best.
+
+    Args:
+        grid: of the first seed.
+        folder: of the study; a cell without a result is none that can be chosen.
+        keys: that were tried.
+        seeds: how many, the first among them.
+    """
+    runs = read_runs(folder)
+    best: dict[str, Cell] = {}
+    for cell in grid:
+        others = {key: value for key, value in cell["options"].items() if key not in keys}
+        alike = name_of({**cell, "options": others})
+        if (
+            cell["method"] != "zero_shot"
+            and name_of(cell) in runs
+            and (alike not in best or _validated(runs, cell) > _validated(runs, best[alike]))
+        ):
+            best[alike] = cell
+    return [{**cell, "seed": seed} for seed in range(1, seeds) for cell in best.values()]
+
+
+def _validated(runs: dict[str, Run], cell: Cell) -> float:
+    return runs[name_of(cell)].get("validation", 0.0)
+
+
+def published(cell: Cell, fixed: bool = False) -> Cell:
+    """Return the cell of SAM as published that another is measured against.
+
+    It has the other's seed, by which a scenario may split its pictures; where the split is fixed
+    the first seed's is that of all.
+    """
+    options = {k: v for k, v in cell["options"].items() if k not in TRAINING | OPTIONS}
+    seed = 0 if fixed else cell["seed"]
+    return {"method": "zero_shot", "decoder": "frozen", "seed": seed, "options": options}
+
+
+def fixed_in(options: list[str]) -> bool:
+    """Tell whether options of all cells fix the split of the data."""
+    return "split_seed" in options_of(options)
