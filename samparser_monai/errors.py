@@ -42,6 +42,13 @@ def at_least(least: float, **values: Any) -> None:
             raise InputError(f"{name} must be a {text} of at least {least:g}, not {value!r}")
 
 
+def share_of_all(argument: str, value: Any) -> float:
+    """Return a share, a number from 0 to 1, that a user gives as ``argument``; else InputError."""
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"{argument}={value!r} must be from 0 to 1")
+    return value
+
+
 def writable(argument: str, folder: str | Path) -> Path:
     """Return a folder that files can be written to, made where it was not there.
 

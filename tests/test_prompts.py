@@ -12,7 +12,11 @@ from samparser_monai.errors import InputError
 from samparser_monai.geometry.boxes import boxes_of, loosen_boxes
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import coverage, frame_scale, framed, from_frame, into_frame
-from samparser_monai.training.transforms import LoosenBoxesd, RandLoosenBoxesd
+from samparser_monai.training.transforms import (
+    LoosenBoxesd,
+    RandClicksd,
+    RandLoosenBoxesd,
+)
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -182,6 +186,31 @@ def test_a_share_of_the_training_boxes_stays_tight() -> None:
     assert 70 < moved[0.5].sum() < 130  # of 200
     with pytest.raises(InputError, match=r"tight_share=1\.5 must be from 0 to 1"):
         RandLoosenBoxesd(100, 128, 1.5)
+
+
+def clickable(count: int = 100) -> dict:
+    label = torch.zeros(count, 1, 32, 32)
+    label[:, :, 20:24, 4:7] = 1
+    label[::2] *= 0.4  # what is too thin for a pixel of its own
+    return {**item(), "boxes": torch.zeros(count, 4), "label": label, "size": (128, 128)}
+
+
+def test_a_share_of_what_trains_is_asked_for_by_a_click_inside_it() -> None:
+    found = {n: RandClicksd(n, 128)(clickable(400))["clicks"] for n in (0.0, 0.5, 1.0)}
+    asked = {n: clicks[:, 2] == 1 for n, clicks in found.items()}
+    assert not asked[0.0].any() and not asked[1.0][::2].any() and asked[1.0][1::2].all()
+    assert 70 < asked[0.5].sum() < 130  # of 200
+    x, y, _ = (found[1.0][1::2] + 0.5).unbind(1)  # of pixels of the square, four to a label's
+    assert (x // 4).unique().tolist() == [4, 5, 6]
+    assert (y // 4).unique().tolist() == [20, 21, 22, 23]
+    named = {**clickable(), "names": torch.tensor([0] * 50 + [-1] * 50)}
+    assert not (RandClicksd(1.0, 128)(named)["clicks"][:50, 2] == 1).any()
+    clicks = RandClicksd(0.5, 128).set_random_state(3)
+    one = clicks(clickable())["clicks"]
+    assert torch.equal(clicks(clickable())["clicks"], one)
+    assert not torch.equal(clicks.set_random_state(4)(clickable())["clicks"], one)
+    with pytest.raises(InputError, match=r"click_share=-1 must be from 0 to 1"):
+        RandClicksd(-1, 128)
 
 
 def test_training_draws_new_boxes_in_every_epoch_and_follows_the_seed() -> None:

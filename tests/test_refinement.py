@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import AFFINES, LABELS, ct, run, save_volume
 from monai.data import MetaTensor
+from scipy import ndimage
 
 from samparser_monai import methods
 from samparser_monai.errors import InputError
@@ -103,6 +104,19 @@ def saying(session: VolumeSession, monkeypatch: pytest.MonkeyPatch, shown: np.nd
         return [Mask(a.label, (s - 0.5) * 16, 1.0) for a, s in zip(asks, shares, strict=True)]
 
     monkeypatch.setattr(session, "answer", answer)
+
+
+def test_a_leak_far_larger_than_the_organ_is_taken_away_by_a_click_in_its_middle(
+    knowing: VolumeSession,
+) -> None:
+    draft = LIVER.copy()
+    draft[..., 3] = True
+    inside = ndimage.distance_transform_edt(np.pad(draft[..., 3] & ~LIVER[..., 3], 1))[1:-1, 1:-1]
+    middle = [int(n) for n in np.unravel_index(inside.argmax(), inside.shape)]
+    assert draft[..., 3].sum() > 4 * LIVER[..., 3].sum()
+    found = refined(knowing, draft, flat=True, **clicked([*middle, 3], kinds=[0]))
+    both = (found & LIVER)[..., 3].sum() / (found | LIVER)[..., 3].sum()
+    assert both > 0.9  # in the network's resolution
 
 
 def test_a_click_by_the_outline_means_no_more_than_that(

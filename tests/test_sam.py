@@ -85,6 +85,20 @@ def test_points_and_mask_prompts_equal_stock_sam(picture: torch.Tensor) -> None:
         assert_near(ours, torch.cat(theirs))
 
 
+def test_a_click_asks_in_the_place_of_a_box(picture: torch.Tensor) -> None:
+    network = build("tiny")
+    boxes = [torch.tensor([[3.0, 4, 20, 30], [1, 2, 9, 9]]), torch.tensor([[60.0, 60, 90, 90]])]
+    clicks = [torch.tensor([[0.0, 0, -1], [5, 9, 1]]), torch.tensor([[70.0, 70, 1]])]
+    with torch.no_grad():
+        embeddings = network.embed(network.features(picture))
+        mixed = network.decode(embeddings, boxes, clicks=clicks)
+        boxed = network.decode(embeddings, boxes)
+        pointed = network.decode(embeddings, points=[asked[:, None] for asked in clicks])
+    for found, by_box, by_point in zip(mixed, boxed, pointed, strict=True):
+        assert_near(found[:1], by_box[:1])
+        assert_near(found[1:], by_point[1:])
+
+
 def test_without_boxes_each_image_is_its_own_box(picture: torch.Tensor) -> None:
     network = build("tiny")
     whole = [torch.tensor([[0.0, 0, 128, 128]])] * 2

@@ -74,6 +74,7 @@ class SamNetwork(nn.Module):
         boxes: Boxes | None = None,
         features: Tensor | None = None,
         names: Sequence[Tensor] | None = None,
+        clicks: Sequence[Tensor] | None = None,
         with_iou: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Return the logits of one mask to a prompt, Tx1xhxw (256x256 for SAM's own sizes).
@@ -83,12 +84,12 @@ class SamNetwork(nn.Module):
             boxes: for each image Nx4, XYXY in pixels of that input; without any, each image is
                 prompted by its whole frame.
             features: what the frozen prefix gives for the image, where that is known already.
-            names: see decode.
+            names, clicks: see decode.
             with_iou: return the predicted IoU, Tx1, beside the logits.
         """
         if features is None:
             features = self.features(image)
-        found = self.decode(self.embed(features), boxes, names=names)
+        found = self.decode(self.embed(features), boxes, names=names, clicks=clicks)
         return found if with_iou else found[0]
 
     def features(self, image: Tensor) -> Tensor:
@@ -113,6 +114,7 @@ class SamNetwork(nn.Module):
         points: Sequence[Tensor] | None = None,
         masks: Sequence[Tensor | Sequence[Tensor | None]] | None = None,
         names: Sequence[Tensor] | None = None,
+        clicks: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the logits Tx1xhxw and the predicted IoU Tx1 of all prompts of all images.
 
@@ -127,25 +129,32 @@ class SamNetwork(nn.Module):
             masks: for each image N low-resolution logits, 1xhxw; None for a prompt without any.
             names: for each image N whole numbers, places in ``named_prompts.organs``: the organ is
                 asked for, and the prompt's box is the body's; -1 where it is the object's.
+            clicks: for each image Nx3, as one of ``points``: a click that asks in the place of the
+                prompt's box; that box asks where the third is -1.
         """
         given = [p for p in (boxes, points, masks, names) if p is not None]
         if not given:
             side = self.prompt_encoder.input_image_size[0]
             given = [boxes := [torch.tensor([[0.0, 0.0, side, side]])] * len(embedding)]
         which = [n for n, of_image in enumerate(given[0]) for _ in of_image]
-        clicks, boxed = _joined(points, embedding), _joined(boxes, embedding)
+        pointed, boxed = _joined(points, embedding), _joined(boxes, embedding)
         if names is not None:
             assert self.named_prompts is not None, "names are asked of a network without them"
             assert boxed is not None, "names need the body's box"
             named = torch.cat([*names]).to(boxed.device)
             boxed = self.named_prompts.boxes(named, boxed)
         sparse, dense = self.prompt_encoder(
-            points=None if clicks is None else (clicks[..., :2], clicks[..., 2]),
+            points=None if pointed is None else (pointed[..., :2], pointed[..., 2]),
             boxes=boxed,
             masks=None,
         )
         if names is not None and self.named_prompts is not None:
             sparse = self.named_prompts(named, sparse)
+        if (instead := _joined(clicks, embedding)) is not None:
+            # SAM adds no point to one that has no box beside it: two tokens, as a box has
+            place, kind = instead[:, None, :2], instead[:, None, 2]
+            alone, _ = self.prompt_encoder(points=(place, kind), boxes=None, masks=None)
+            sparse = torch.where(kind[..., None] < 0, sparse, alone)
         flat = [mask for of_image in masks or () for mask in of_image]
         own: dict[int | None, Tensor] = {}  # the dense prompts of those that have a mask
         if asked := {n: mask for n, mask in enumerate(flat) if mask is not None}:

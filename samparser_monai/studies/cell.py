@@ -46,7 +46,7 @@ TRAINING = {
     *("coefficient_rate", "decoder_coefficient_rate", "decoder_rate", "encoder_rate"),
     *("rate_factor", "step"),
     *("space", "epochs", "train_size", "batch_size", "max_instances", "focal", "weight_decay"),
-    "tight_share",
+    *("tight_share", "click_share"),
 }
 """Keys that SAM as published does not depend on; any other that is varied gives it other cells."""
 Cell = dict[str, Any]

@@ -141,7 +141,7 @@ class Answer(NamedTuple):
 
 
 class PromptInferer(Inferer):
-    """Ask a network for boxes and names, and keep its predicted IoU."""
+    """Ask a network for boxes, clicks and names, and keep its predicted IoU."""
 
     def __call__(
         self,
@@ -150,10 +150,11 @@ class PromptInferer(Inferer):
         boxes: Sequence[Tensor],
         features: Tensor | None = None,
         names: Sequence[Tensor] | None = None,
+        clicks: Sequence[Tensor] | None = None,
         **_: Any,
     ) -> Answer:
         """Return the answers to all prompts of pictures (Bx3xHxW), or of their features."""
-        logits, iou = network(inputs, boxes, features, names=names, with_iou=True)
+        logits, iou = network(inputs, boxes, features, names=names, clicks=clicks, with_iou=True)
         if names is None:
             return Answer(logits, iou, torch.zeros(len(logits), dtype=torch.bool))
         return Answer(logits, iou, torch.cat([*names]) >= 0)

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose, Randomizable, Transform
 from monai.utils import convert_to_tensor
 
-from samparser_monai.errors import InputError, at_least
+from samparser_monai.errors import at_least, share_of_all
 from samparser_monai.geometry.boxes import loosen_boxes
 from samparser_monai.geometry.frames import coverage, frame_scale, framed, unless_ignored
 from samparser_monai.geometry.run_lengths import masks_of, remasked
@@ -108,10 +108,37 @@ class RandLoosenBoxesd(EpochSeeded, LoosenBoxesd):
 
     def __init__(self, distance: float, image_size: int, tight_share: float = 0.0) -> None:
         super().__init__(distance, image_size)
-        at_least(0.0, tight_share=tight_share)
-        if tight_share > 1:
-            raise InputError(f"tight_share={tight_share} must be from 0 to 1")
-        self.tight_share = tight_share
+        self.tight_share = share_of_all("tight_share", tight_share)
+
+
+class RandClicksd(EpochSeeded, Transform):
+    """Ask for some instances by a click in the place of their box, others in every epoch.
+
+    The click lies on any of the low-resolution pixels that the instance covers by more than half;
+    one that covers none, or is asked for by name, is asked for as before. ``clicks`` (Nx3) are x
+    and y in pixels of the model's square and 1; the third is -1 where the box or name asks.
+
+    Args:
+        share: of the instances.
+        image_size: side of the model's square input, in pixels.
+    """
+
+    def __init__(self, share: float, image_size: int) -> None:
+        self.share, self.image_size = share_of_all("click_share", share), image_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Add ``clicks`` to the item, by its ``label``."""
+        random = np.random.default_rng([seed_of(self.seed, data), 2])  # 2: not a box's draw
+        clicks = torch.tensor([0.0, 0.0, -1.0]).repeat(len(data["label"]), 1)
+        drawn = random.random(len(clicks)) < self.share
+        for n in np.flatnonzero(drawn & (np.asarray(data.get("names", -1)) < 0)):
+            inside = (data["label"][n, 0] > 0.5).nonzero()  # row, column
+            if len(inside):
+                row, column = (inside[random.integers(len(inside))] + 0.5).tolist()
+                scale = self.image_size / data["label"].shape[-1]
+                # SAM takes the corner of a pixel for its place
+                clicks[n] = torch.tensor([column * scale - 0.5, row * scale - 0.5, 1])
+        return {**data, "clicks": clicks}
 
 
 class RandInstancesd(EpochSeeded, Transform):

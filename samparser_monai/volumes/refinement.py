@@ -6,7 +6,7 @@ organ anew on its slices. All else stays as it was, to the voxel.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,8 +26,6 @@ SURE = 8.0
 """The logit of a draft's pixels, in its organ or not."""
 MOST = 12
 """Slices above and below a click's that it may change."""
-MOST_ADDED, MOST_TAKEN = 1.0, 0.5
-"""Of the pixels there are: an answer to a click that changes more is another organ's."""
 THICK, REACH, SLACK = 1.2, 4.0, 2.0
 """How thick a click's change is at most, and to slices how far away it goes on: in the click's
 distance to the outline, and in mm beside that. Who clicks in the middle of what is wrong says by
@@ -154,8 +152,9 @@ class Draft:
 
         The network is asked by the box of what is there and of the clicks, and the clicks. Of an
         answer counts what is connected with a click that says otherwise than what is there; of
-        several answers the one that changes least, but hears the clicks. Where none does, or all
-        change too much, the clicks are right about their own voxels alone.
+        several answers the one that changes least, but hears the clicks. Where none does, it is
+        asked by the clicks alone: a box about what leaks holds the leak. Where no answer to them
+        does either, or all change too much, they are right about their own voxels alone.
         """
         before, places = self.pixels(k), pixels_of(points, self.session.view.size, self.side)
         columns, rows = places.T.numpy()
@@ -165,23 +164,25 @@ class Draft:
         if not wrong.any():
             return nothing, 0.0
         box = self._box(before, points[points[:, 2] > 0, :2])
-        depths, said = self._depths(before, columns[wrong], rows[wrong]), list[Any]()
-        for now, iou in self._answers(k, SlicePrompt(box, points), before):
-            change = np.zeros(before.shape, np.int8)
-            for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
-                seeds = wrong & (kinds == kind)
-                numbered, _ = ndimage.label(other, NEIGHBOURS)
-                own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
-                change[np.isin(numbered, list(own))] = sign
-            moved = change[rows, columns] != 0  # what other clicks say stays
-            heard = moved[wrong].mean() >= HEARD and not moved[~wrong].any()
-            if heard and self._believed(change, before, depths.max()):
-                said.append((change, iou))
-        if not said:
-            return nothing, 0.0
-        change, iou = min(said, key=lambda one: np.count_nonzero(one[0]))
-        self._change(k, change, iou)
-        return change, REACH * depths.max() + SLACK
+        depth = self._depths(before, columns[wrong], rows[wrong]).max()
+        for prompt in (SlicePrompt(box, points), SlicePrompt(None, points)):
+            said = []
+            for now, iou in self._answers(k, prompt, before):
+                change = np.zeros(before.shape, np.int8)
+                for sign, kind, other in ((1, True, now & ~before), (-1, False, before & ~now)):
+                    seeds = wrong & (kinds == kind)
+                    numbered, _ = ndimage.label(other, NEIGHBOURS)
+                    own = set(numbered[rows[seeds], columns[seeds]].tolist()) - {0}
+                    change[np.isin(numbered, list(own))] = sign
+                moved = change[rows, columns] != 0  # what other clicks say stays
+                heard = moved[wrong].mean() >= HEARD and not moved[~wrong].any()
+                if heard and self._thickness(change) <= THICK * depth + SLACK:
+                    said.append((change, iou))
+            if said:
+                change, iou = min(said, key=lambda one: np.count_nonzero(one[0]))
+                self._change(k, change, iou)
+                return change, REACH * depth + SLACK
+        return nothing, 0.0
 
     def _depths(self, before: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return how far clicks at some pixels are from the outline (mm); infinity without one."""
@@ -192,13 +193,10 @@ class Draft:
         )
         return np.where(before, inside, outside)[rows, columns]
 
-    def _believed(self, change: np.ndarray, before: np.ndarray, depth: float) -> bool:
-        """Tell whether clicks, the deepest in mm from the outline, can mean so much of a change."""
-        area, added, taken = (int(m.sum()) for m in (before, change > 0, change < 0))
+    def _thickness(self, change: np.ndarray) -> float:
+        """Return how far (mm) a change goes inward from its own edge: half of its width."""
         x, y, _ = self.session.view.spacing
-        thick = ndimage.distance_transform_edt(np.pad(change != 0, 1), (y, x)).max()
-        share = not area or (added <= MOST_ADDED * area and taken <= MOST_TAKEN * area)
-        return share and bool(thick <= THICK * depth + SLACK)
+        return float(ndimage.distance_transform_edt(np.pad(change != 0, 1), (y, x)).max())
 
     def _answers(
         self, k: int, prompt: SlicePrompt, given: np.ndarray

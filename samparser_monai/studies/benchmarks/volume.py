@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from torch import Tensor
 from tqdm import tqdm
 
 from samparser_monai import methods
@@ -42,6 +43,7 @@ def volume(name: str) -> dict[str, Any]:
         network = build(name)
     except InputError:  # its weights are not at hand
         network = architecture(name)
+        show_what_is_asked(network)
     network, backbone = methods.coefficients(network), backbone_named(name)
     network.to(DEVICE)
     pixels, prompts = scene(slices)
@@ -93,6 +95,25 @@ def volume(name: str) -> dict[str, Any]:
             if what != "bare_trunk"
         },
     }
+
+
+def show_what_is_asked(network: Any) -> None:
+    """Let seeded weights, which find nothing, show an ellipse in each box; all else stays.
+
+    A propagation that finds nothing ends at its first slice, and would cost nothing.
+    """
+    decode, side = network.decode, network.prompt_encoder.input_image_size[0]
+
+    def decoded(embedding: Tensor, boxes: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        logits, iou = decode(embedding, boxes, *given)
+        left, top, right, bottom = torch.cat([*boxes]).to(logits).T[..., None, None]
+        places = (torch.arange(logits.shape[-1]).to(logits) + 0.5) * side / logits.shape[-1]
+        x = (2 * places - left - right) / (right - left)
+        y = (2 * places[:, None] - top - bottom) / (bottom - top)
+        shown = 10 * (1 - x**2 - y**2)[:, None]
+        return shown, torch.ones_like(iou)
+
+    network.decode = decoded
 
 
 def scene(slices: int) -> tuple[MetaTensor, list[dict[str, Any]]]:

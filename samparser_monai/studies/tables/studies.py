@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 
 from samparser_monai.studies.tables import paired
 from samparser_monai.studies.tables.clicks import clicks
+from samparser_monai.studies.tables.prompts import prompts
 from samparser_monai.studies.tables.runs import (
     RESULTS,
     Groups,
@@ -40,7 +41,9 @@ def section_of(folder: Path) -> str:
     about = json.loads((folder / "about.json").read_text())
     text = "".join(f"- {key}: {value}\n" for key, value in about["facts"].items())
     if kind := about.get("table"):
-        table = {"few_prompts": few_prompts, "clicks": clicks}[kind](runs_of(folder))
+        table = {"few_prompts": few_prompts, "clicks": clicks, "prompts": prompts}[kind](
+            runs_of(folder)
+        )
     elif "choose" in about:
         table = paired.section_of(folder, about)
     else:
