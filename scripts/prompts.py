@@ -84,7 +84,10 @@ def curve(
 ) -> list[dict[str, float]]:
     """Return DSC and NSD of the prompt's answer, and after each click."""
     spacing, found = np.linalg.norm(session.view.values.affine[:2, :2], axis=0), []
-    answer, places = session.segment([{"label": organ, **prompt}]).labels(), prompt.get("points", [])
+    answer, places = (
+        session.segment([{"label": organ, **prompt}]).labels(),
+        prompt.get("points", []),
+    )
     for n in range(clicks + 1):
         shown = answer.numpy()[0, ..., 0] > 0
         found.append(SCORES(shown, part, spacing, organ))

@@ -32,7 +32,7 @@ from samparser_monai.training.naming import (
 from samparser_monai.tuned.merge import merge
 from samparser_monai.tuned.part import apply_tuned, load_tuned, read_tuned, save_tuned
 from samparser_monai.volumes import SliceDataset, abdomen_ct_items, inference_items
-from samparser_monai.volumes.naming import Naming, pieces_of, smoothed
+from samparser_monai.volumes.naming import Naming, followed, pieces_of, smoothed
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.transforms import NamedOrgansd, OrganMasksd
@@ -436,8 +436,10 @@ def test_points_change_what_names_have_found() -> None:
     network = session.network
     asked = network.decode
 
-    def decode(image: Tensor, boxes: Any, *_: Any, **names: Any) -> Any:
-        return asked(image, boxes, **names)
+    def decode(image: Tensor, boxes: Any, points: Any = None, *_: Any, **names: Any) -> Any:
+        # it takes no notice of clicks: alone they are the whole picture's box
+        whole = [torch.tensor([[0.0, 0, 1000, 1000]])] * len(points or ())
+        return asked(image, boxes or whole, **names)
 
     network.decode = decode
     found = session.segment([{"label": "kidney"}, click], None, Naming()).labels()[0]
@@ -469,8 +471,24 @@ def test_neighbours_are_averaged_as_far_as_there_are_any(sigma: float) -> None:
 def test_what_is_cut_off_keeps_its_place() -> None:
     masks = {k: Mask("liver", torch.full((4, 4), -1.0), 1.0) for k in (3, 4, 9)}
     masks[3].logits[0, 0] = masks[4].logits[0, 1] = masks[9].logits[3, 3] = 2
-    Naming("components").keep_own("liver", masks, (2, 2.0))
+    Naming("components").keep_own("liver", masks, (2, 2.0), 1)
     assert sorted(masks) == [3, 4]
+
+
+def test_a_piece_is_followed_as_far_as_a_surface_can_lead() -> None:
+    """A dome above an organ is its own; what lies beside the dome is another organ."""
+    rows, columns = np.ogrid[:64, :64]
+    organ = np.stack([(rows - 32) ** 2 + (columns - 20) ** 2 < (16 - k) ** 2 for k in range(16)])
+    assert np.array_equal(followed(organ, 1), organ)
+    assert np.array_equal(followed(organ[::-1], 1), organ[::-1])
+    leaning = np.stack([np.roll(organ[0], 2 * k, axis=1) for k in range(10)])
+    assert np.array_equal(followed(leaning, 2), leaning)
+    assert not np.array_equal(followed(leaning, 1), leaning)
+    leak = organ.copy()
+    leak[8:, 24:40, 20:60] = True  # beside its dome
+    found = followed(leak, 1)
+    assert not (organ & ~found).any()
+    assert (found & ~organ).sum() < 0.3 * (leak & ~organ).sum()
 
 
 def test_what_looks_unlike_the_organ_is_cut_from_its_masks() -> None:

@@ -1,8 +1,9 @@
 """A whole volume asked by names: organs that nobody has placed a prompt in.
 
 Each slice is asked for all organs in one pass of the decoder. What looks unlike an organ on its
-surest slices is cut from all. What belongs to it is one connected piece in 3-D, or two; its boxes
-are then asked on its slices as if people had drawn them.
+surest slices is cut from all. What belongs to it is one connected piece in 3-D, or two, as far as
+it can be followed from its largest slice; its boxes are then asked on its slices as if people had
+drawn them.
 """
 
 import math
@@ -55,6 +56,9 @@ class Naming:
             not of ``name``.
         evidence: weight of the intensities' evidence against a mask, as in Propagation; not of
             ``name``.
+        slope: how far a piece may grow sideways from slice to slice, away from its largest one, in
+            slice distances: beside it begins another organ that looks alike. Labelled livers,
+            spleens, pancreases and kidneys lose 0.7 % by 1 at most.
     """
 
     def __init__(
@@ -67,15 +71,17 @@ class Naming:
         smooth: float = 4.0,
         evidence: float = 1.0,
         least_best: float = 0.3,
+        slope: float = 1.0,
     ) -> None:
         if by_name not in get_args(Stage):
             raise unknown("by_name", by_name, get_args(Stage))
         at_least(1, least_area=least_area)
-        at_least(0.0, smooth=smooth, evidence=evidence, least_iou=least_iou, least_best=least_best)
+        at_least(0.0, smooth=smooth, evidence=evidence, slope=slope)
+        at_least(0.0, least_iou=least_iou, least_best=least_best)
         self.by_name, self.least_area = by_name, least_area
         self.least_iou, self.least_best = least_iou, least_best
         self.pieces = dict(pieces or {})
-        self.least_piece = least_piece
+        self.least_piece, self.slope = least_piece, slope
         self.smooth, self.evidence = (0.0, 0.0) if by_name == "name" else (smooth, evidence)
 
     def __call__(
@@ -90,7 +96,8 @@ class Naming:
         if self.by_name != "name":
             for organ, masks in found.items():
                 self.cut(session, masks)
-                self.keep_own(organ, masks, middle)
+                reach = session.sideways(self.slope, session.backbone.mask_size)
+                self.keep_own(organ, masks, middle, reach)
         if self.by_name == "refined":
             return [t for masks in found.values() for t in self.targets(session, masks)], []
         return [], [(k, mask) for masks in found.values() for k, mask in masks.items()]
@@ -166,7 +173,7 @@ class Naming:
             if (mask.logits > 0).sum() < self.least_area:
                 del masks[k]
 
-    def keep_own(self, organ: str, masks: Masks, middle: tuple[int, float]) -> None:
+    def keep_own(self, organ: str, masks: Masks, middle: tuple[int, float], reach: int) -> None:
         """Take away what does not belong to an organ; change ``masks`` in place."""
         count = self.pieces.get(organ, pieces_of(organ))
         if not masks or not count:
@@ -177,9 +184,10 @@ class Naming:
         for k, mask in masks.items():
             stack[k - first] = (mask.logits > 0).numpy()
         numbered, _ = ndimage.label(stack, np.ones((3, 3, 3)))
-        own = torch.from_numpy(np.isin(numbered, self._own(numbered, count, first, middle)))
+        pieces = [numbered == n for n in self._own(numbered, count, first, middle)]
+        own = np.any([followed(piece, reach) for piece in pieces], axis=0)
         for k in list(masks):
-            inside = own[k - first]
+            inside = torch.from_numpy(own[k - first])
             if not inside.any():
                 del masks[k]
                 continue
@@ -216,6 +224,20 @@ class Naming:
                 prompts = {k: SlicePrompt(widened(box))}
                 found.append(Target(mask.label, prompts, complete=True))
         return found
+
+
+def followed(piece: np.ndarray, reach: int) -> np.ndarray:
+    """Return what of a piece (slices, rows, columns) grows by ``reach`` pixels a slice at most.
+
+    It is followed up and down from its largest slice.
+    """
+    found, largest = piece.copy(), int(piece.sum((1, 2)).argmax())
+    for slices in (range(largest - 1, -1, -1), range(largest + 1, len(piece))):
+        near = found[largest]
+        for k in slices:
+            found[k] &= ndimage.maximum_filter(near, 2 * reach + 1)
+            near = found[k]
+    return found
 
 
 def smoothed(stack: Iterable[Tensor], sigma: float) -> Iterator[Tensor]:

@@ -225,10 +225,7 @@ class Propagation:
         """
         one, other = yield [Ask(k, mask.label, prompt, given) for given in (mask.logits, None)]
         logits = (one.logits + other.logits) / 2
-        x, y, step = session.view.spacing
-        height, width = session.view.size
-        pixel = max(x * width, y * height) / len(logits)  # mm, low resolution
-        reach = max(1, round(self.slope * step / pixel))
+        reach = session.sideways(self.slope, len(logits))
         near = F.max_pool2d((mask.logits > 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
         logits = torch.where(near, logits, logits.clamp(max=-1))
         found = Mask(mask.label, logits, (one.iou + other.iou) / 2)

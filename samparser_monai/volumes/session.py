@@ -96,6 +96,17 @@ class VolumeSession:
             k, lambda k: into_frame(self.view.picture(k)[None].float(), side)[0].to(self.device)
         )
 
+    def sideways(self, slope: float, side: int) -> int:
+        """Return how far a surface may move from slice to slice, in pixels of such a square.
+
+        Args:
+            slope: the same in slice distances.
+            side: of the square.
+        """
+        x, y, step = self.view.spacing
+        height, width = self.view.size
+        return max(1, round(slope * step * side / max(x * width, y * height)))
+
     def body(self, k: int) -> Tensor:
         """Return the box (4,) of the body on slice ``k``, XYXY in the model's square."""
         return body_box(self.view.picture(k), self.backbone.image_size)
