@@ -119,6 +119,18 @@ def test_a_leak_far_larger_than_the_organ_is_taken_away_by_a_click_in_its_middle
     assert both > 0.9  # in the network's resolution
 
 
+def test_a_click_does_not_take_all_there_is(
+    session: VolumeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(asks: list[Ask]) -> list[Mask]:
+        return [Mask(ask.label, torch.full((64, 64), -9.0), 1.0) for ask in asks]
+
+    monkeypatch.setattr(session, "answer", nothing)
+    found = refined(session, LIVER, flat=True, **clicked(INSIDE, kinds=[0]))
+    assert not found[tuple(INSIDE)]
+    assert (found & LIVER)[..., 3].sum() > 0.8 * LIVER[..., 3].sum()
+
+
 def test_a_click_by_the_outline_means_no_more_than_that(
     session: VolumeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

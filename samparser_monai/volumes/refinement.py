@@ -30,6 +30,8 @@ THICK, REACH, SLACK = 1.2, 4.0, 2.0
 """How thick a click's change is at most, and to slices how far away it goes on: in the click's
 distance to the outline, and in mm beside that. Who clicks in the middle of what is wrong says by
 that distance how large it is."""
+LEFT = 0.02
+"""Of the pixels there are, so many stay: a click that would take all has hit what is another's."""
 HEARD = 0.8
 """Of the clicks on a slice that say otherwise, a brush's say: so many an answer must follow."""
 SLOPE = 2.0
@@ -176,7 +178,8 @@ class Draft:
                     change[np.isin(numbered, list(own))] = sign
                 moved = change[rows, columns] != 0  # what other clicks say stays
                 heard = moved[wrong].mean() >= HEARD and not moved[~wrong].any()
-                if heard and self._thickness(change) <= THICK * depth + SLACK:
+                left = np.count_nonzero(before & (change == 0)) >= LEFT * np.count_nonzero(before)
+                if heard and left and self._thickness(change) <= THICK * depth + SLACK:
                     said.append((change, iou))
             if said:
                 change, iou = min(said, key=lambda one: np.count_nonzero(one[0]))
