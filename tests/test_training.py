@@ -58,6 +58,25 @@ def test_run_id_of_slicer_trains_once(dataset: Path, overrides: dict, tmp_path: 
     assert read_json(tmp_path / "eval" / "training.json")["steps"] == 2 * 12
 
 
+@pytest.mark.parametrize("names", [False, True])
+def test_what_is_asked_for_by_clicks_trains_too(
+    names: bool, dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    overrides |= {
+        "dataset_dir": str(dataset),
+        "names": names,
+        "augmentation": [],
+        "val_interval": 0,
+    }
+    found = []
+    for share in (0.0, 1.0):
+        own = {**overrides, "click_share": share, "ckpt_dir": str(tmp_path / f"models_{share}")}
+        run("train", "train", run_id="training", **own)
+        found.append(weights(tmp_path / f"models_{share}" / "model.pt"))
+    one, other = (of["mask_decoder.mask_tokens.weight"] for of in found)
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.parametrize("decoder", ["tuned", "frozen"])
 def test_only_what_is_named_trains(
     decoder: str, dataset: Path, overrides: dict, tmp_path: Path
