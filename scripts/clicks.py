@@ -27,7 +27,7 @@ from samparser_monai.fetch import cache_dir
 from samparser_monai.files import keep_apart
 from samparser_monai.harness import write_run
 from samparser_monai.metrics.scores import dice
-from samparser_monai.sam import backbone_named, build
+from samparser_monai.sam import SamNetwork, backbone_named, build
 from samparser_monai.sam.engines import prefix_hash
 from samparser_monai.training.features import FeatureCache
 from samparser_monai.tuned.part import open_tuned
@@ -75,24 +75,12 @@ class Organ:
         found = answer.numpy()[0] > 0
         return float(dice((found & self.truth).sum(), found.sum() + self.truth.sum()))
 
-    def largest_error(self, answer: MetaTensor) -> np.ndarray:
-        """Return the voxel in the middle of the largest error, on its largest slice."""
-        found, best = answer.numpy()[0] > 0, np.zeros(self.truth.shape, bool)
-        for wrong in (self.truth & ~found, found & ~self.truth):
-            numbered, _ = ndimage.label(wrong)
-            sizes = np.bincount(numbered.ravel())[1:]
-            if len(sizes) and sizes.max() > best.sum():
-                best = numbered == 1 + sizes.argmax()
-        k = int(best.sum((0, 1)).argmax())
-        inside = ndimage.distance_transform_edt(best[:, :, k])
-        return np.array([*np.unravel_index(inside.argmax(), inside.shape), k])
-
     def curve(self, clicks: int) -> list[float]:
         """Return the DSC of the box's answer, and after each click on the largest error."""
         answer, found, places = self.answer, [self.score(self.answer)], list[np.ndarray]()
         for _ in range(clicks):
             begun = time.monotonic()
-            places.append(self.largest_error(answer))
+            places.append(np.array(largest_error(answer.numpy()[0] > 0, self.truth)))
             answer = self.click(answer, *places)
             found.append(self.score(answer))
             print(f"{self.label}: {found[-1]:.2f} after {time.monotonic() - begun:.2f} s")
@@ -102,6 +90,25 @@ class Organ:
         """Return by how much single clicks on voxels (Nx3) change the DSC of the box's answer."""
         before = self.score(self.answer)
         return [self.score(self.click(self.answer, place)) - before for place in places]
+
+
+def largest_error(found: np.ndarray, truth: np.ndarray) -> list[int]:
+    """Return the voxel in the middle of the largest error (XxYxZ), on its largest slice."""
+    best = np.zeros_like(truth)
+    for wrong in (truth & ~found, found & ~truth):
+        numbered, _ = ndimage.label(wrong)
+        sizes = np.bincount(numbered.ravel())[1:]
+        if len(sizes) and sizes.max() > best.sum():
+            best = numbered == 1 + sizes.argmax()
+    k = int(best.sum((0, 1)).argmax())
+    return [*middle_of(best[:, :, k]), k]
+
+
+def middle_of(mask: np.ndarray) -> list[int]:
+    """Return the pixel of a mask (XxY) that lies farthest from its edge."""
+    # without the padding what touches the picture's edge would have its middle there
+    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return [int(n) for n in np.unravel_index(inside.argmax(), inside.shape)]
 
 
 def measure(organ: Organ, clicks: int, count: int) -> dict[str, list[float]]:
@@ -117,25 +124,41 @@ def measure(organ: Organ, clicks: int, count: int) -> dict[str, list[float]]:
     return {name: np.round(figures, 3).tolist() for name, figures in found.items()}
 
 
-def main() -> None:
-    """Measure the volumes of a folder and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("dir")
+def parser_of(doc: str, data: str) -> argparse.ArgumentParser:
+    """Return a parser of what scripts that measure clicks have in common.
+
+    Args:
+        doc: of the script; its first line is shown.
+        data: the name of the argument that the data come from.
+    """
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument(data)
     parser.add_argument("--study", type=Path, required=True, help="folder of its runs.jsonl")
     parser.add_argument("--cell", required=True, help="of the run, in that table")
     parser.add_argument("--name", default="SAM as published")
     parser.add_argument("--tuned", help="a tuned part; SAM as published if not given")
     parser.add_argument("--backbone", default="mobile_sam")
+    parser.add_argument("--organs", nargs="*", default=list(LABELS), choices=list(LABELS))
+    return parser
+
+
+def network_of(given: argparse.Namespace) -> SamNetwork:
+    """Return the network that such arguments name."""
+    if given.tuned:
+        return open_tuned(given.tuned)[0].eval()
+    return methods.coefficients(build(given.backbone)).eval()
+
+
+def main() -> None:
+    """Measure the volumes of a folder and write the figures."""
+    parser = parser_of(__doc__, "dir")
     parser.add_argument("--clicks", type=int, default=5)
     parser.add_argument("--random", type=int, default=50)
     parser.add_argument("--plane", choices=("volume", "slice"), default="volume")
     parser.add_argument("--cases", nargs="*")
-    parser.add_argument("--organs", nargs="*", default=list(LABELS), choices=list(LABELS))
     given = parser.parse_args()
     keep_apart({"study": given.study}, {"dir": given.dir})
-    network = (
-        open_tuned(given.tuned)[0] if given.tuned else methods.coefficients(build(given.backbone))
-    )
+    network = network_of(given)
     about = {"name": given.name, "backbone": network.backbone, "plane": given.plane}
     found = of_before(given.study, given.cell, about)
     split = abdomen_ct_items(given.dir, labels=LABELS)
@@ -146,7 +169,7 @@ def main() -> None:
         truth = read_labels_like(volume, item["label"], LABELS).numpy()[0]
         windowed = Windowd(keys="image", window=WINDOW)({"image": volume})["image"]
         backbone = backbone_named(network.backbone)
-        session = Session(windowed, network.eval(), backbone, LABELS)
+        session = Session(windowed, network, backbone, LABELS)
         session.cache = FeatureCache(cache_dir() / "features")
         session.prefix = prefix_hash(network)
         for label in given.organs:

@@ -11,25 +11,23 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from clicks import largest_error, middle_of, network_of, parser_of
 from monai.transforms import Orientation
 from propagation import LABELS, WINDOW, Session, of_before
 from scipy import ndimage
 from tqdm import tqdm
 
-from samparser_monai import methods
 from samparser_monai.fetch import cache_dir
 from samparser_monai.files import keep_apart
 from samparser_monai.harness import write_run
 from samparser_monai.metrics.surfaces import OrganScores
-from samparser_monai.sam import backbone_named, build
+from samparser_monai.sam import backbone_named
 from samparser_monai.sam.engines import prefix_hash
 from samparser_monai.training.features import FeatureCache
-from samparser_monai.tuned.part import open_tuned
 from samparser_monai.volumes.cases import list_volumes
 from samparser_monai.volumes.reading import read_volume
 from samparser_monai.volumes.transforms import Windowd
@@ -61,24 +59,6 @@ def prompt_of(way: str, part: np.ndarray, random: np.random.Generator) -> dict[s
     return {"box": [*np.maximum(low, 0).tolist(), 0, *np.minimum(high, limit).tolist(), 0]}
 
 
-def middle_of(mask: np.ndarray) -> list[int]:
-    """Return the pixel of a mask (XxY) that lies farthest from its edge."""
-    # without the padding what touches the picture's edge would have its middle there
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return [int(n) for n in np.unravel_index(inside.argmax(), inside.shape)]
-
-
-def largest_error(found: np.ndarray, truth: np.ndarray) -> list[int]:
-    """Return the pixel in the middle of the largest error."""
-    best = np.zeros_like(truth)
-    for wrong in (truth & ~found, found & ~truth):
-        numbered, count = ndimage.label(wrong)
-        sizes = np.bincount(numbered.ravel(), minlength=2)[1:]
-        if count and sizes.max() > best.sum():
-            best = numbered == 1 + sizes.argmax()
-    return middle_of(best)
-
-
 def curve(
     session: Session, organ: str, part: np.ndarray, prompt: dict[str, Any], clicks: int
 ) -> list[dict[str, float]]:
@@ -92,7 +72,7 @@ def curve(
         shown = answer.numpy()[0, ..., 0] > 0
         found.append(SCORES(shown, part, spacing, organ))
         if n < clicks and (shown != part).any():
-            places = [*places, [*largest_error(shown, part), 0]]
+            places = [*places, largest_error(shown[..., None], part[..., None])]
             told = {"points": places, "point_labels": [int(part[x, y]) for x, y, _ in places]}
             answer = session.segment([{"label": organ, "mask": answer, **told}]).labels()
     return found
@@ -125,24 +105,15 @@ def measure(
 
 def main() -> None:
     """Measure the volumes that a datalist validates by, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("dataset_dir")
-    parser.add_argument("--study", type=Path, required=True, help="folder of its runs.jsonl")
-    parser.add_argument("--cell", required=True, help="of the run, in that table")
-    parser.add_argument("--name", default="SAM as published")
-    parser.add_argument("--tuned", help="a tuned part; SAM as published if not given")
-    parser.add_argument("--backbone", default="mobile_sam")
+    parser = parser_of(__doc__, "dataset_dir")
     parser.add_argument("--clicks", type=int, default=5)
-    parser.add_argument("--organs", nargs="*", default=list(LABELS), choices=list(LABELS))
     given = parser.parse_args()
     keep_apart({"study": given.study}, {"dataset_dir": given.dataset_dir})
-    network = (
-        open_tuned(given.tuned)[0] if given.tuned else methods.coefficients(build(given.backbone))
-    )
+    network = network_of(given)
     about = {"name": given.name, "backbone": network.backbone}
     found = of_before(given.study, given.cell, about)
     for item in list_volumes(given.dataset_dir):
-        found[item["case"]] = measure(item, network.eval(), given)
+        found[item["case"]] = measure(item, network, given)
         write_run(given.study, given.cell, {**about, "cases": found})
 
 

@@ -24,7 +24,7 @@ from samparser_monai.volumes.inferer import VolumeInferer
 from samparser_monai.volumes.propagation import Propagation
 
 SLICES = {"vit_b": 15}
-"""129 of the others; of vit_b each takes six seconds on two cores."""
+"""129 of the others; of vit_b each takes up to ten seconds on two cores."""
 SAMPLED = 12
 """Slices on which the bare trunk and the predictor are timed, half of them before ours; a third of
 fewer than 36."""
