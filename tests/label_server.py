@@ -64,6 +64,7 @@ class Server:
 def make_bundle(folder: Path, backbone: str) -> Path:
     """Assemble a bundle that carries a backbone as published."""
     command = [sys.executable, "-m", "samparser_monai", "bundle", "--backbone", backbone]
+    command += ["--tuned", "published"]  # not what a training has left in the repository
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, "--output", str(folder)], cwd=ROOT, env=environment, check=True)
     return next(path.parent for path in folder.glob("*/label_app"))
