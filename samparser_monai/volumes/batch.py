@@ -176,7 +176,8 @@ class CaseReport:
             if self.scores is not None and truth is not None:
                 known = np.isin(truth, values[row["organ"]])
                 rows[-1] |= self.scores(organ, known, spacing, row["organ"])
-            warnings += [f"{row['organ']}: {text}" for text in _doubts(organ, row["iou"])]
+            doubts = _doubts(organ, row["iou"], row["organ"] in found.by_name)
+            warnings += [f"{row['organ']}: {text}" for text in doubts]
         picture = draw_case(
             found.view.values[0].as_tensor().numpy(),
             labels,
@@ -305,10 +306,11 @@ def _done(folder: Path, case: str) -> bool:
     return whole and "error" not in json.loads(path.read_text())
 
 
-def _doubts(organ: np.ndarray, iou: float) -> list[str]:
+def _doubts(organ: np.ndarray, iou: float, by_name: bool) -> list[str]:
     """Say why people should look at an organ (CxRxS) themselves."""
     if not organ.any():
-        return ["nothing was found"]
+        remedy = " by its name; where it is there, give a prompt, or --naming#least_best 0"
+        return ["nothing was found" + remedy * by_name]
     doubts = ["it reaches the first slice"] * bool(organ[..., 0].any())
     doubts += ["it reaches the last slice"] * bool(organ[..., -1].any())
     return doubts + [f"the predicted IoU is only {iou:.2f}"] * (iou < 0.7)

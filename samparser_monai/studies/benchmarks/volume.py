@@ -1,4 +1,4 @@
-"""A whole CT volume: the bare trunk, ours with propagation, and stock SamPredictor."""
+"""A whole CT volume: the bare trunk, ours by boxes and by names, and stock SamPredictor."""
 
 import tempfile
 from collections.abc import Sequence
@@ -18,9 +18,11 @@ from samparser_monai import methods
 from samparser_monai.errors import InputError
 from samparser_monai.sam import architecture, backbone_named, build
 from samparser_monai.sam.engines import Precision, with_engine
+from samparser_monai.sam.named_prompts import with_names
 from samparser_monai.studies.benchmarks.timing import DEVICE, once
 from samparser_monai.training.transforms import IntoFramed
 from samparser_monai.volumes.inferer import VolumeInferer
+from samparser_monai.volumes.naming import Naming
 from samparser_monai.volumes.propagation import Propagation
 
 SLICES = {"vit_b": 15}
@@ -33,9 +35,9 @@ PLACES = ((160, 200, 90), (330, 300, 45), (380, 180, 55), (260, 260, 35))  # x, 
 
 
 def volume(name: str) -> dict[str, Any]:
-    """Time a volume of 129 slices with 4 organs, asked for by 3-D boxes, with propagation.
+    """Time a volume of 129 slices with 4 organs, asked for by 3-D boxes, with propagation, or by name.
 
-    The bare trunk has its pictures ready. The predictor takes every slice, and a box of each
+    Names are not trained: each asks by the box of its organ's largest slice. The bare trunk has its pictures ready. The predictor takes every slice, and a box of each
     organ on it. Both do the same on each slice: some are timed, and stand for all.
     """
     slices = SLICES.get(name, 129)
@@ -46,9 +48,12 @@ def volume(name: str) -> dict[str, Any]:
         network = architecture(name)
         show_what_is_asked(network)
     network, backbone = methods.coefficients(network), backbone_named(name)
-    network.to(DEVICE)
     pixels, prompts = scene(slices)
-    inferer = VolumeInferer(backbone, ORGANS, Propagation(), plane="axial")
+    with_names(network, [*ORGANS], "own").to(DEVICE)
+    network.named_prompts.places.copy_(torch.tensor([p["box"] for p in prompts])[:, [0, 1, 3, 4]])
+    network.named_prompts.places /= pixels.shape[2]  # the body is the whole picture
+    by_name: list[dict[str, Any]] = [{"label": organ} for organ in ORGANS]
+    inferer = VolumeInferer(backbone, ORGANS, Propagation(), plane="axial", naming=Naming())
     frame = IntoFramed(backbone.image_size, backbone.mask_size, backbone.mean, backbone.std)
     network.image_encoder.img_size = backbone.image_size  # what the predictor asks for
     stock = Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder)
@@ -83,12 +88,14 @@ def volume(name: str) -> dict[str, Any]:
                 network.features(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
             ours[title] = once(lambda: inferer(pixels, network, [prompts], found))
         network.engine = None
+        ours["ours, by names"] = once(lambda: inferer(pixels, network, [by_name], found))
         others(sampled[1::2])
     took_all = {what: slices * median(times) for what, times in took.items()} | ours
     return {
         "slices": slices,
         "weights": network.base_sha256,
         "masks": sum(len(masks) for masks in found[0].masks.values()),
+        "masks, by names": sum(len(masks) for masks in found[-1].masks.values()),
         "seconds": took_all,
         "ratios": {
             f"{what}_over_bare_trunk": time / took_all["bare_trunk"]
@@ -105,8 +112,12 @@ def show_what_is_asked(network: Any) -> None:
     """
     decode, side = network.decode, network.prompt_encoder.input_image_size[0]
 
-    def decoded(embedding: Tensor, boxes: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        logits, iou = decode(embedding, boxes, *given)
+    def decoded(
+        embedding: Tensor, boxes: Any, *given: Any, names: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        logits, iou = decode(embedding, boxes, *given, names=names)
+        if names is not None:
+            boxes = map(network.named_prompts.boxes, names, boxes)
         left, top, right, bottom = torch.cat([*boxes]).to(logits).T[..., None, None]
         places = (torch.arange(logits.shape[-1]).to(logits) + 0.5) * side / logits.shape[-1]
         x = (2 * places - left - right) / (right - left)
