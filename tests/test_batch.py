@@ -107,6 +107,8 @@ def test_resume_does_only_what_is_left(tmp_path: Path, options: dict) -> None:
     assert (out / "a.nii.gz").stat().st_mtime_ns == before
     assert all(nib.load(out / f"{case}.nii.gz").get_fdata().any() for case in "bc")
     assert len(pd.read_csv(out / "cases.csv")) == 3
+    told = infer(options, resume=True, plane="axial")
+    assert "made otherwise: options.plane was acquisition, is axial; ask for the same" in told
 
 
 def test_processes_share_the_cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from ignite.metrics.metric import reinit__is_reduced
 
-from samparser_monai.metrics.scores import Counted, Masks, Outline, dice, gathered
+from samparser_monai.metrics.scores import Counted, Masks, Outline, dice, gathered, of_boxes
 
 
 class OrganDice(Counted):
@@ -12,9 +12,10 @@ class OrganDice(Counted):
 
     The 3-D figure adds up the pixels of a case's slices before it divides, so it is that of the
     reassembled volume. Its value, for choosing the best epoch, is the mean over organs of the
-    mean over slices; ``tables`` has the rest.
+    mean over slices; ``tables`` has the rest. What was asked by name counts for that value; every
+    other mean is of boxes, if there are any.
 
-    It is updated with lists of {case, slice, organ, prediction, truth}, masks HxW.
+    It is updated with lists of {case, slice, organ, prediction, truth, by_name?}, masks HxW.
     """
 
     @reinit__is_reduced
@@ -25,6 +26,7 @@ class OrganDice(Counted):
             self.rows.append(
                 {
                     **{key: masks[key] for key in ("case", "slice", "organ")},
+                    "by_name": masks.get("by_name", False),
                     "both": int((prediction & truth).sum()),
                     "sizes": int(prediction.sum() + truth.sum()),
                 }
@@ -32,7 +34,7 @@ class OrganDice(Counted):
 
     def slices(self) -> pd.DataFrame:
         """Return a row to a slice and organ of all processes: case, slice, organ, ..., dsc."""
-        columns = ["case", "slice", "organ", "both", "sizes"]
+        columns = ["case", "slice", "organ", "by_name", "both", "sizes"]
         table = pd.DataFrame(gathered(self.rows), columns=columns)
         table = table.drop_duplicates(["case", "slice", "organ"])  # shares are of equal length
         return table.assign(dsc=dice(table["both"], table["sizes"]))
@@ -45,6 +47,7 @@ class OrganDice(Counted):
             both=("both", "sum"),
             sizes=("sizes", "sum"),
             dsc_slices=("dsc", "mean"),
+            by_name=("by_name", "first"),
         ).reset_index()
         table.insert(3, "dsc", dice(table.pop("both"), table.pop("sizes")))
         return table
@@ -57,7 +60,12 @@ class OrganDice(Counted):
         """
         table = self.slices() if over == "slices" else self.cases()
         organs = table.groupby("organ", sort=False)["dsc"].mean()
-        return {**organs.to_dict(), "mean": float(organs.mean())}
+        boxed = of_boxes(table).groupby("organ", sort=False)["dsc"].mean()
+        return {**organs.to_dict(), "mean": float(boxed.mean())}
+
+    def compute(self) -> float:
+        """Return the mean score in percent, by which the best epoch is chosen."""
+        return float(self.slices().groupby("organ")["dsc"].mean().mean())
 
     def averages(self) -> dict[str, float]:
         """Return the mean DSC over organs: of slices, and of volumes."""
@@ -78,7 +86,8 @@ class OrganDice(Counted):
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return ``metrics`` (a row to a case and organ) and ``slices``."""
-        return {"metrics": self.cases(), "slices": self.slices()}
+        found = {"metrics": self.cases(), "slices": self.slices()}
+        return {name: table.drop(columns="by_name") for name, table in found.items()}
 
     def overview(self) -> tuple[str, pd.Series, dict[str, pd.Series]]:
         """Return a title, the slices of each organ, and the columns of a printed table."""

@@ -34,6 +34,12 @@ def gathered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for share in shares for row in share]
 
 
+def of_boxes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of what boxes have asked for; all where names alone have."""
+    boxed = table[~table["by_name"].astype(bool)]
+    return boxed if len(boxed) else table
+
+
 class Outline(NamedTuple):
     """What a picture of a result shows of one thing: its score in percent, and masks HxW."""
 
@@ -77,11 +83,3 @@ class Counted(Metric):
     def reset(self) -> None:
         """Forget all rows."""
         self.rows = []
-
-    def summary(self) -> dict[str, float]:
-        """Return the score of each thing, and ``mean``."""
-        raise NotImplementedError
-
-    def compute(self) -> float:
-        """Return the mean score in percent, by which the best epoch is chosen."""
-        return self.summary()["mean"]

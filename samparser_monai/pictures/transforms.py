@@ -155,6 +155,7 @@ class InstanceMasksd(MapTransform):
         for n, logits in enumerate(data[key].split(counts)):
             asked = ~data["ignored"][n].bool().numpy() if "ignored" in data else True
             things = [(one["label"], one["rle"]) for one in data["annotations"][n]]
+            boxed = len(things)
             if "names" in data:
                 whole = whole_categories(data["annotations"][n])
                 nothing = rle_of(np.zeros(data["size"][n], bool))
@@ -169,6 +170,7 @@ class InstanceMasksd(MapTransform):
                         "case": data["case"][n],
                         "instance": place,
                         "label": label,
+                        "by_name": place >= boxed,
                         "prediction": rle_of(prediction),
                         "truth": truth,
                     }

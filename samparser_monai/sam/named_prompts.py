@@ -115,13 +115,13 @@ def organs_in(weights: Mapping[str, Tensor]) -> tuple[list[str], Decoder]:
 
 
 def check_organs(organs: str | Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return organs that people list (``liver,spleen``), all of them known by name.
+    """Return organs that people list (``liver,spleen``), each once, all of them known by name.
 
     Raises:
         InputError: the network knows one of them, or any, not by name.
     """
     listed = organs.split(",") if isinstance(organs, str) else list(organs)
-    found = [str(organ).strip() for organ in listed]
+    found = list(dict.fromkeys(str(organ).strip() for organ in listed))
     for organ in found:
         if not names:
             raise InputError(

@@ -63,9 +63,9 @@ class SegmentedVolume:
     def show(self) -> Image.Image:
         """Return outlines on three slices, as a picture that notebooks display."""
         view = self.found.view
-        names = {value: name for name, value in self.organs.items()}
+        organs = {name: [value] for name, value in self.organs.items()}
         pictures = view.values[0].as_tensor().numpy()
-        drawn = draw_case(pictures, view.seen(self._labels), None, names)
+        drawn = draw_case(pictures, view.seen(self._labels), None, organs)
         return Image.open(BytesIO(base64.b64decode(drawn)))
 
     def save(self, path: str | Path) -> Path:

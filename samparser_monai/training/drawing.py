@@ -55,7 +55,7 @@ def draw_overlay(
                 axis.contour(outline.prediction, [0.5], colors=[color], linewidths=1.5)
             if len(found) <= len(colors):
                 axis.plot([], [], color=color, label=f"{outline.name} {outline.score:.1f}")
-        if len(found) <= len(colors):
+        if 0 < len(found) <= len(colors):
             axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=9)
         axis.set_title(f"{model}: {title} (scores in %, truth dashed)", fontsize=10)
         axis.set_axis_off()

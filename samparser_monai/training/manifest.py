@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from samparser_monai import __version__
-from samparser_monai.errors import told
+from samparser_monai.errors import InputError, told
 from samparser_monai.fetch import sha256_of
-from samparser_monai.files import write_json
+from samparser_monai.files import read_json, write_json
 from samparser_monai.sam import SamNetwork
-from samparser_monai.training.resuming import plain, states_of
+from samparser_monai.training.resuming import differences, plain, states_of
 
 PACKAGES = (
     *("torch", "monai", "pytorch-ignite", "numpy", "scipy", "pandas", "segment-anything", "timm"),
@@ -47,6 +47,7 @@ class Manifest:
         inputs: what is read, by argument: paths, lists of them, or words; None is left out.
         options: in force.
         made: files that the run writes, whose hashes the end adds.
+        resume: the run goes on with what is in ``folder``.
     """
 
     def __init__(
@@ -58,13 +59,18 @@ class Manifest:
         inputs: Mapping[str, Any],
         options: Mapping[str, Any],
         made: Sequence[str] = (),
+        resume: bool = False,
     ) -> None:
         self.run, self.folder, self.network, self.device = run, Path(folder), network, device
-        self.inputs, self.options, self.made = inputs, options, made
+        self.inputs, self.options, self.made, self.resume = inputs, options, made, resume
         self.content: dict[str, Any] = {}
 
     def begin(self) -> None:
-        """Note what is there before the run."""
+        """Note what is there before the run.
+
+        Raises:
+            InputError: it goes on with what another model, or other options, have made.
+        """
         arguments = sys.argv[1:] if Path(sys.argv[0]).parts[-3:-1] == ("monai", "bundle") else None
         self.begun = time.monotonic()
         self.content = {
@@ -87,6 +93,13 @@ class Manifest:
             "inputs": {k: files_of(v) for k, v in self.inputs.items() if v is not None},
             "made": {},
         }
+        before = self.folder / "run.json"
+        if self.resume and before.exists():
+            if told := differences(_model(read_json(before)), _model(self.content)):
+                raise InputError(
+                    f"resume=True, but {self.folder} was made otherwise: {told}; ask for the same, "
+                    "or name another folder"
+                )
         self._write()
 
     def end(self, error: str | None = None) -> None:
@@ -114,6 +127,13 @@ class Manifest:
     def _write(self) -> None:
         if os.environ.get("RANK", "0") == "0":
             write_json(self.folder / "run.json", self.content)
+
+
+def _model(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all cases of a run have in common; cases and prompts may be mended between."""
+    inputs = {k: v for k, v in content["inputs"].items() if k in ("tuned", "model_file")}
+    parts = [v["digest"] if isinstance(v, Mapping) else v for v in inputs.values()]
+    return {key: content[key] for key in ("weights", "method", "options")} | {"tuned": parts}
 
 
 def _of(network: nn.Module) -> dict[str, Any]:

@@ -95,6 +95,14 @@ class AlsoNamed(EpochSeeded, Transform):
         }
 
 
+class BoxesJudged(Transform):
+    """Leave out of ``judged`` what was asked by name: SAM as published knows no names."""
+
+    def __call__(self, data: Item) -> Item:
+        """Keep what boxes have asked for."""
+        return {**data, "judged": [one for one in data["judged"] if not one["by_name"]]}
+
+
 def start_at_boxes(
     network: SamNetwork,
     dataset: Dataset,

@@ -94,7 +94,10 @@ def write_comparison(
     for index in before.kept:
         path = folder / "overlays" / f"{index:04d}.png"
         kept = {"published": before.kept[index], "tuned": after.kept[index]}
-        outlines = [metric.outlines(kept[model]) for model, metric in both.items()]
+        outlines = [
+            metric.outlines(kept[model]) if kept[model] else ("asked for nothing", [])
+            for model, metric in both.items()
+        ]
         picture = np.asarray(load(dataset.data[index])["image"])
         draw_overlay(picture, outlines, path)
     if published is not None:
@@ -109,9 +112,10 @@ def comparison_table(published: Scores, tuned: Scores) -> str:
     _, _, before = published.overview()
     columns = {}
     for name in after:
-        columns[name, "published"], columns[name, "tuned"] = before[name], after[name]
-        columns[name, "gain"] = after[name] - before[name]
+        known = before[name].reindex(after[name].index)  # of names SAM as published knows nothing
+        columns[name, "published"], columns[name, "tuned"] = known, after[name]
+        columns[name, "gain"] = after[name] - known
     table = pd.DataFrame(columns)
-    known = counts.reindex(table.index).fillna(counts.sum()).astype(int)
-    table.insert(0, ("", str(counts.name)), known)
-    return f"\n{title}\n{table.to_string(float_format='{:.2f}'.format)}\n"
+    counted = counts.reindex(table.index).fillna(counts.sum()).astype(int)
+    table.insert(0, ("", str(counts.name)), counted)
+    return f"\n{title}\n{table.to_string(float_format='{:.2f}'.format, na_rep='')}\n"

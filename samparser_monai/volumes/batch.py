@@ -182,7 +182,7 @@ class CaseReport:
             found.view.values[0].as_tensor().numpy(),
             labels,
             truth,
-            {known[0]: name for name, known in values.items()},
+            values,
         )
         return {"rows": rows, "warnings": warnings, "picture": picture}
 

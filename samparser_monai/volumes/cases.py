@@ -53,7 +53,12 @@ def inference_items(
         InputError: no volumes, or prompts that cannot be read at all; no prompts, or an organ
             without any, and a network that does not know it by name.
     """
-    names = [organ for organ in names if organ in labels]
+    known_names, names = names, [organ for organ in names if organ in labels]
+    if known_names and not names and (organs or prompts is None):
+        raise InputError(
+            f"labels={list(labels)} has none of the organs that this model knows by name: take "
+            f"some of {list(known_names)}, or give --prompts"
+        )
     asked = check_organs(organs, names)
     items = list_volumes(root, labels)
     known = {item["case"]: item for item in items}

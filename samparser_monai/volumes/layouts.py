@@ -89,7 +89,7 @@ def _by_name(item: Item, everywhere: Any, labels: Labels | None) -> Item:
     labelled = item.get("labelled", everywhere)
     if labelled is None:
         return {**item, "every_slice": True}
-    if not isinstance(labelled, list):
+    if not isinstance(labelled, list) or not all(isinstance(one, str) for one in labelled):
         raise InputError(
             f"case {item['case']!r}: labelled={labelled!r} must be a list of the organs that were "
             'looked for: ["liver", "spleen"]'

@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from samparser_monai.errors import at_least, unknown
+from samparser_monai.errors import at_least, share_of_all, unknown
 from samparser_monai.geometry.boxes import widened
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.volumes.appearance import Appearance
@@ -51,7 +51,7 @@ class Naming:
             surest slice.
         pieces: organ -> of how many it consists; 0: of any number; see pieces_of. Two lie on
             the two sides of the body.
-        least_piece: the second piece is at least this share of the first.
+        least_piece: the second piece is at least this share of the first; from 0 to 1.
         smooth: standard deviation, in mm across the slices, of the mean of what neighbours show;
             not of ``name``.
         evidence: weight of the intensities' evidence against a mask, as in Propagation; not of
@@ -78,10 +78,11 @@ class Naming:
         at_least(1, least_area=least_area)
         at_least(0.0, smooth=smooth, evidence=evidence, slope=slope)
         at_least(0.0, least_iou=least_iou, least_best=least_best)
+        at_least(0, **{f"pieces of {organ}": count for organ, count in (pieces or {}).items()})
         self.by_name, self.least_area = by_name, least_area
         self.least_iou, self.least_best = least_iou, least_best
         self.pieces = dict(pieces or {})
-        self.least_piece, self.slope = least_piece, slope
+        self.least_piece, self.slope = share_of_all("least_piece", least_piece), slope
         self.smooth, self.evidence = (0.0, 0.0) if by_name == "name" else (smooth, evidence)
 
     def __call__(
@@ -113,9 +114,10 @@ class Naming:
         """
         known = session.network.named_prompts
         names = [] if known is None else known.organs
-        for organ in organs:
-            if organ not in names:
-                raise unknown("organ by name:", organ, names)
+        for what, some in (("organ by name:", organs), ("organ in pieces:", self.pieces)):
+            for organ in some:
+                if organ not in names:
+                    raise unknown(what, organ, names)
         asked = torch.tensor([names.index(organ) for organ in organs])
         found: dict[str, Masks] = {organ: {} for organ in organs}
         axcodes = aff2axcodes(session.view.values.affine)

@@ -68,7 +68,10 @@ def write_page(
 
 
 def draw_case(
-    pictures: np.ndarray, found: np.ndarray, truth: np.ndarray | None, organs: Mapping[int, str]
+    pictures: np.ndarray,
+    found: np.ndarray,
+    truth: np.ndarray | None,
+    organs: Mapping[str, Sequence[int]],
 ) -> str:
     """Draw outlines on three slices, in the middles of the organs' thirds.
 
@@ -76,7 +79,7 @@ def draw_case(
         pictures: CxRxS, 0..255, columns first.
         found: CxRxS, the organs' values.
         truth: CxRxS, drawn dashed.
-        organs: value -> name.
+        organs: name -> its values, of which the first is written.
 
     Returns:
         A PNG picture, base64.
@@ -87,8 +90,9 @@ def draw_case(
     axes = figure.subplots(1, len(slices), squeeze=False, subplot_kw={"xticks": [], "yticks": []})
     for axis, k in zip(axes[0], slices, strict=True):
         axis.imshow(pictures[:, :, k].T, cmap="gray", vmin=0, vmax=255)
-        for n, (value, name) in enumerate(organs.items()):
-            known = truth is not None and truth[:, :, k].T == value
+        for n, (name, values) in enumerate(organs.items()):
+            value = values[0]
+            known = truth is not None and np.isin(truth[:, :, k].T, values)
             if np.any(known):
                 axis.contour(known, [0.5], colors="white", linestyles="dashed", linewidths=1)
             if (found[:, :, k] == value).any():

@@ -114,7 +114,7 @@ class Segmentation:
         for mask in masks:
             place = labels.index(mask.label)
             full = mask.over(self.view.size, self.image_size)
-            organs[place] = torch.maximum(organs[place], full)
+            organs[place] = torch.maximum(organs[place], full.to(organs))  # a draft's is here
         return organs
 
     def labels(self) -> MetaTensor:

@@ -58,6 +58,7 @@ class VolumeSession:
         kept: int = 96,
     ) -> None:
         self.view, self.labels = View(volume, plane), organ_values(labels)
+        self.plane, self.kept = plane, kept
         self.network, self.backbone = network, backbone
         self.device = next(network.parameters()).device
         self.bar = tqdm(disable=True)  # of the slices that the trunk has seen
@@ -204,12 +205,30 @@ class VolumeSession:
                 is asked for on each of its slices, and a prompt on a slice for that slice alone.
             naming: how organs are found that prompts ask for by name alone.
 
+        Names are learned on axial slices. Where the acquisition's are others, and prompts ask by
+        name alone, the axial ones are asked; their features are not kept.
+
         Raises:
             InputError: a prompt leaves the volume, or a mask lies on another grid.
         """
         found: dict[int, list[Mask]] = defaultdict(list)
         by_name = list(dict.fromkeys(p["label"] for p in prompts if asks_by_name(p)))
+        if by_name:  # a mask that shows an organ goes first
+            masked = self.targets.masked(prompts)
+            by_name = [organ for organ in by_name if organ not in masked]
         known: list[Target] = []
+        warnings = []
+        if by_name and self.view.plane != "axial":
+            if self.plane == "acquisition" and all(asks_by_name(p) for p in prompts):
+                axial = VolumeSession(
+                    self.view.volume, self.network, self.backbone, self.labels, "axial", self.kept
+                )
+                axial.bar = self.bar
+                return axial.segment(prompts, propagate, naming)
+            warnings.append(
+                f"asked by name on {self.view.plane} slices: names are learned on axial ones, "
+                "look at these organs, or choose --plane axial"
+            )
         if by_name:
             assert naming is not None, "organs are asked for by name without a rule for it"
             known, masks = naming(self, by_name)
@@ -241,7 +260,7 @@ class VolumeSession:
             self.backbone.image_size,
             found,
             clicks,
-            self.targets.warnings,
+            [*warnings, *self.targets.warnings],
             by_name,
         )
 

@@ -63,6 +63,12 @@ class TargetReader:
         self._add_points(found, [prompt for prompt in prompts if "points" in prompt])
         return found
 
+    def masked(self, prompts: Sequence[Prompt]) -> set[str]:
+        """Return the organs that masks without a label show."""
+        masks = [p["mask"] for p in prompts if "mask" in p and "label" not in p]
+        shown = {value for mask in masks for value in np.unique(self._read(mask)).tolist()}
+        return {name for name, known in self.labels.items() if shown & {*known}}
+
     def _order(self, prompt: Prompt) -> int:
         """Return the sort key by which boxes of several slices come before those of one."""
         if "box" not in prompt:
@@ -105,6 +111,8 @@ class TargetReader:
                     "add a box, or a point in the organ"
                 )
             target = min(free, key=lambda t: t.distance(k, point), default=None)
+            if target is None and not point[2]:
+                continue  # on this slice nothing is asked for that it could take away from
             if target is None:
                 found.append(target := Target(label))
             if target.span and point[2]:

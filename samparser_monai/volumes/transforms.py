@@ -176,20 +176,23 @@ class OrganMasksd(MapTransform):
                     self.names[organ - 1],
                     masks[: len(organs)][organs == organ].any(0),
                     truth == organ,
+                    False,
                 )
                 for organ in organs.unique().tolist()
             ]
             named = data["named"][n] if "names" in data else ()
             for organ, mask in zip(named, masks[len(organs) :], strict=True):
-                judged.append((f"{organ} by name", mask, truth == self.names.index(organ) + 1))
+                whole = truth == self.names.index(organ) + 1
+                judged.append((f"{organ} by name", mask, whole, True))
             found += [
                 {
                     "case": data["case"][n],
                     "slice": data["slice"][n],
                     "organ": organ,
+                    "by_name": by_name,
                     "prediction": mask.cpu(),
                     "truth": whole,
                 }
-                for organ, mask, whole in judged
+                for organ, mask, whole, by_name in judged
             ]
         return {**data, "judged": found}

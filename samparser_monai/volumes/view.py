@@ -22,6 +22,7 @@ class View:
         plane: of the pictures: axial, coronal, sagittal, or the one of acquisition.
 
     Attributes:
+        plane: of the pictures, chosen.
         values: the same voxels, 1xCxRxS: columns, rows and slices.
         size: of a picture, (H, W).
         depth: how many slices there are.
@@ -30,8 +31,8 @@ class View:
     def __init__(self, volume: MetaTensor, plane: str = "acquisition") -> None:
         check_plane(plane)
         self.volume = volume.cpu()
-        axcodes = PLANES[plane_of(self.volume) if plane == "acquisition" else plane]
-        self.values = Orientation(axcodes, labels=None)(self.volume)
+        self.plane = plane_of(self.volume) if plane == "acquisition" else plane
+        self.values = Orientation(PLANES[self.plane], labels=None)(self.volume)
         _, columns, rows, self.depth = self.values.shape
         self.size = (rows, columns)
 

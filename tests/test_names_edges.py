@@ -1,0 +1,139 @@
+"""Names where they meet what else people give: planes, masks, clicks, devices, labels, means."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS, ct, save_volume
+from devices import DEVICE, Device
+from monai.data import MetaTensor
+from test_named_prompts import body, finder, session_of
+
+from samparser_monai.errors import InputError
+from samparser_monai.geometry.run_lengths import rle_of
+from samparser_monai.metrics.instances import InstanceScores
+from samparser_monai.metrics.organs import OrganDice
+from samparser_monai.sam.named_prompts import check_organs
+from samparser_monai.training.naming import BoxesJudged
+from samparser_monai.volumes import inference_items
+from samparser_monai.volumes.naming import Naming
+from samparser_monai.volumes.page import draw_case
+from samparser_monai.volumes.propagation import Propagation
+from samparser_monai.volumes.segmentation import Mask, Segmentation
+
+KIDNEY = {"label": "kidney"}
+RULE = Naming(least_area=1, smooth=0)
+
+
+def coarse(truth: np.ndarray, volume: MetaTensor) -> MetaTensor:
+    meta = {"filename_or_obj": "mask"}
+    return MetaTensor((truth * LABELS["kidney"])[None].astype(np.uint8), volume.affine, meta=meta)
+
+
+def coronal() -> MetaTensor:
+    volume, _ = body()
+    affine = torch.diag(torch.tensor([-1.0, -3.0, 1.0, 1.0], dtype=torch.float64))
+    return MetaTensor(volume.as_tensor(), affine, meta={"filename_or_obj": "v"})
+
+
+def test_names_are_asked_on_axial_slices_whatever_was_acquired() -> None:
+    volume = coronal()
+    session = session_of(volume, finder(), "acquisition")
+    assert session.view.plane == "coronal"
+    found = session.segment([KIDNEY], None, RULE)
+    axial = session_of(volume, finder(), "axial").segment([KIDNEY], None, RULE)
+    assert torch.equal(found.labels(), axial.labels())
+    assert found.labels().any()
+    assert not found.warnings
+    box = {"label": "liver", "box": [4, 30, 2, 30, 30, 15]}
+    mixed = session.segment([KIDNEY, box], None, RULE)
+    assert "--plane axial" in mixed.warnings[0]
+
+
+def test_a_mask_that_shows_an_organ_goes_before_its_name() -> None:
+    volume, truth = body()
+    session, mask = session_of(volume, finder()), {"mask": coarse(truth, volume)}
+    alone = session.segment([mask], None, RULE)
+    found = session.segment([mask, KIDNEY], None, RULE)
+    assert torch.equal(found.labels(), alone.labels())
+    assert not found.by_name
+    assert session.segment([mask, {"label": "liver"}], None, RULE).by_name == ["liver"]
+
+
+def test_a_background_click_where_a_mask_shows_nothing_changes_nothing() -> None:
+    volume, truth = body()
+    session, mask = session_of(volume, finder()), {"mask": coarse(truth, volume)}
+    click = {"label": "kidney", "points": [[30, 20, 0]], "point_labels": [0]}
+    found = session.segment([mask, click], Propagation())
+    assert torch.equal(found.labels(), session.segment([mask], Propagation()).labels())
+
+
+def test_masks_of_the_cpu_and_of_a_device_meet() -> None:
+    view = session_of(body()[0], finder()).view
+    here = Mask("kidney", torch.full((64, 64), 4.0), 1.0)
+    with Device():
+        there = Mask("liver", torch.full((64, 64), 8.0).to(DEVICE), 1.0)
+        for masks in ([here, there], [there, here]):
+            found = Segmentation(view, {"kidney": [2], "liver": [1]}, 64, {3: masks})
+            assert (found.logits(3)[1].argmax(0) == 1).all()
+
+
+def test_what_names_cannot_be(tmp_path: Path) -> None:
+    assert check_organs("kidney, kidney", ["kidney"]) == ["kidney"]
+    with pytest.raises(InputError, match=r"least_piece=2 must be from 0 to 1"):
+        Naming(least_piece=2)
+    with pytest.raises(InputError, match=r"pieces of kidney must be a whole number"):
+        Naming(pieces={"kidney": "1"})
+    session = session_of(body()[0], finder())
+    with pytest.raises(InputError, match=r"organ in pieces: 'kidny'; did you mean 'kidney'"):
+        session.segment([KIDNEY], None, Naming(pieces={"kidny": 1}))
+    save_volume(tmp_path / "a.nii.gz", ct(0)[0])
+    with pytest.raises(InputError, match=r"labels=\['heart'\] has none of the organs .*kidney"):
+        inference_items(tmp_path, None, {"heart": 1}, ["kidney"])
+
+
+def test_means_are_of_boxes_and_the_best_epoch_of_both() -> None:
+    box, nothing = np.ones((4, 4), bool), np.zeros((4, 4), bool)
+    slices = [
+        {"case": "a", "slice": 0, "organ": "liver", "prediction": box, "truth": box},
+        {"case": "a", "slice": 0, "organ": "liver by name", "prediction": nothing, "truth": box},
+    ]
+    slices[1]["by_name"] = True
+    organs = OrganDice()
+    organs.update(slices)
+    assert organs.summary() == {"liver": 100, "liver by name": 0, "mean": 100}
+    assert organs.averages() == {"dsc": 100, "dsc_volumes": 100}
+    assert organs.compute() == 50
+    assert BoxesJudged()({"judged": [{"by_name": False}, {"by_name": True}]})["judged"] == [
+        {"by_name": False}
+    ]
+    instances = InstanceScores()
+    instances.update(
+        [
+            {
+                **{key: one[key] for key in ("case", "prediction", "truth")},
+                "instance": n,
+                "label": one["organ"],
+                "by_name": bool(n),
+            }
+            for n, one in enumerate(
+                {**s, "prediction": rle_of(s["prediction"]), "truth": rle_of(s["truth"])}
+                for s in slices
+            )
+        ]
+    )
+    assert instances.summary() == {"liver": 100, "liver by name": 0, "mean": 100}
+    assert instances.averages()["miou"] == 100
+    assert instances.compute() == 50
+    organs.reset()
+    organs.update(slices[1:])
+    assert organs.summary()["mean"] == 0
+
+
+def test_the_page_shows_the_truth_of_all_values_of_an_organ() -> None:
+    pictures, found = np.zeros((16, 16, 1)), np.zeros((16, 16, 1))
+    truth = found.copy()
+    truth[4:9, 4:9] = 3
+    organs = {"kidney": [2, 3]}
+    assert draw_case(pictures, found, truth, organs) != draw_case(pictures, found, None, organs)
