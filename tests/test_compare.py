@@ -14,8 +14,11 @@ from conftest import ROOT, make_dataset
 
 from samparser_monai.commands.app import main
 from samparser_monai.errors import InputError
+from samparser_monai.files import read_json
 from samparser_monai.harness import read_runs, write_run
 from samparser_monai.studies import grid as compare
+from samparser_monai.studies.cell import folder_of
+from samparser_monai.studies.choosing import refuse_of_a_cell
 
 COMPARE = [sys.executable, "-m", "samparser_monai", "compare"]
 
@@ -59,6 +62,18 @@ def test_only_cells_without_a_result_are_run(dataset: Path, tmp_path: Path) -> N
         ("--choose rate_factor=1,3", "--choose: add --validation_share"),
         ("--seeds 0", "seeds must be a whole number of at least 1, not 0"),
         ("--epoch 3", "unknown config key 'epoch'; did you mean 'epochs'"),
+        ("--vary epochs=1,2 --epochs 3", "--epochs 3: epochs is varied too; leave one of the two"),
+        ("--vary epochs=1,2 --vary epochs=3", "--vary epochs: it is varied twice"),
+        ("--seed 7", "--seed 7: each cell of a study has its own; give --seeds in its place"),
+        ("--method lora", "--method lora: each cell of a study has its own; give --methods"),
+        ("--part test", "--part test: each cell of a study has its own; leave it out"),
+        ("--with_published True", "--with_published True: each cell"),
+        ("--tuned a.safetensors", "--tuned a.safetensors: each cell"),
+        ("--vary output_dir=a,b", "--vary output_dir: each cell of a study has its own"),
+        ("--vary decoder=tuned,frozen", "--vary decoder: each cell of a study has its own"),
+        ("--val_interval 1", "--val_interval 1: what judges the cells would choose their epoch"),
+        ("--study ct/rates", "--study ct/rates: give a name without folders"),
+        ("--study ..", "--study ..: give a name without folders"),
     ],
 )
 def test_bad_arguments_are_told_before_anything_runs(
@@ -89,6 +104,62 @@ def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
     }
     published = {compare.name_of(compare.published(cell)) for cell in grid}
     assert published == {"zero_shot_frozen_seed=0"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--epochs 10 --val_interval 10 --pictures 0",
+        "--val_interval 0",
+        "--val_interval 2 --validation_share 0.3",
+    ],
+)
+def test_option_that_no_result_depends_on_goes_to_all_cells(options: str) -> None:
+    refuse_of_a_cell(options.split(), ["cache_storage"])
+
+
+def test_value_may_be_a_list() -> None:
+    (_, *grid) = compare.cells(["lora"], ["tuned"], 1, ["box_shifts=[[0,5],[1]],[],3"])
+    found = {value for cell in grid for value in cell["options"].values()}
+    assert found == {"[[0,5],[1]]", "[]", "3"}
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "図"])
+def test_long_value_has_a_folder_of_its_own(letter: str, tmp_path: Path) -> None:
+    *_, one, other = compare.cells(["lora"], ["tuned"], 2, [f"checkpoint={letter * 240}"])
+    for cell in (one, other):
+        (tmp_path / folder_of(cell)).mkdir()
+
+
+def test_cell_does_not_begin_without_what_it_is_measured_against(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cell = compare.cells(["lora"], ["tuned"], 1, [])[-1]
+    options = ["--dataset_dir", "nowhere"]  # begun, it would say so
+    assert list(compare.run_grid([cell, cell], tmp_path, "abdomen_ct", options, 1)) == [False] * 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "against zero_shot_frozen_seed=0, which has no result" in told[0]
+
+
+def test_study_tells_what_it_chooses_or_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def chooses(varied: list[str], tried: list[str]) -> list[str]:
+        compare.write_about(tmp_path, "samparser compare", varied, tried)
+        return read_json(tmp_path / "about.json").get("choose", [])
+
+    assert chooses([], ["encoder_rate"]) == ["encoder_rate"]
+    assert chooses(["rate_factor"], []) == []  # nothing was run
+    write_run(tmp_path, "one", {"validation": 70.0})
+    assert chooses([], []) == [] and not capsys.readouterr().err
+    assert chooses(["epochs"], ["rate_factor"]) == ["rate_factor"]
+    assert "tell rate_factor as chosen now" in capsys.readouterr().err
+    assert chooses(["epochs"], []) == ["rate_factor"]
+    with pytest.raises(InputError, match=r"--vary rate_factor: .* chooses it; give --choose"):
+        chooses(["rate_factor"], [])
+    write_run(tmp_path, "other", {})
+    with pytest.raises(InputError, match=r"--choose epochs: .*runs.jsonl has runs without a valid"):
+        chooses([], ["epochs"])
 
 
 def test_published_sam_comes_first_and_once_for_what_it_depends_on() -> None:
@@ -130,6 +201,19 @@ def test_cell_is_known_by_all_it_depends_on(made: list[str], tmp_path: Path) -> 
     label.write_bytes(label.read_bytes() + b" ")
     with pytest.raises(InputError, match=r"dataset_dir was files \w+, is files \w+"):
         to_run(tmp_path, made)
+
+
+def test_data_are_known_by_a_path_without_a_slash(
+    made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "file").touch()  # of the method's name
+    assert not to_run(tmp_path, ["--dataset_dir", "ct", *made[2:]])
+    label = tmp_path / "ct" / "labels" / "case_0.nii.gz"
+    label.write_bytes(label.read_bytes() + b" ")
+    with pytest.raises(InputError, match=r"dataset_dir was files \w+, is files \w+"):
+        to_run(tmp_path, ["--dataset_dir", "ct", *made[2:]])
 
 
 def test_setting_of_a_later_version_counts_where_it_is_given(

@@ -49,6 +49,13 @@ TRAINING = {
     *("tight_share", "click_share"),
 }
 """Keys that SAM as published does not depend on; any other that is varied gives it other cells."""
+PATHS = {
+    *("dataset_dir", "images", "masks", "annotations", "checkpoint"),
+    *("val_images", "val_masks", "val_annotations"),
+}
+"""Keys whose value is a path, also without a slash; a method may have the name of a folder."""
+LONGEST = 50
+"""Letters of a folder's name, of four bytes at most."""
 Cell = dict[str, Any]
 
 
@@ -57,6 +64,12 @@ def name_of(cell: Cell) -> str:
     options = [f"{key}={value}" for key, value in cell["options"].items()]
     parts = [cell["method"], cell["decoder"], *options, f"seed={cell['seed']}"]
     return "_".join(parts).replace("/", "-")
+
+
+def folder_of(cell: Cell) -> str:
+    """Return the name of a cell's folder: one has 255 bytes at most, and a value may be long."""
+    name = name_of(cell)
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}_{_digest(name)}"
 
 
 def arguments_of(cell: Cell, scenario: str, folder: Path) -> list[str]:
@@ -98,7 +111,7 @@ def depends_on(
     left_out = OF_THE_MACHINE | (TRAINING if cell["method"] == "zero_shot" else set())
     told = {key: str(value) for key, value in keys.items() if key not in left_out}
     for key, value in told.items():
-        if os.sep in value and os.path.exists(value):
+        if (key in PATHS or os.sep in value) and os.path.exists(value):
             told[key] = f"files {_digest(contents(Path(value)))}"
         elif len(value) > 80:  # of a configuration
             told[key] = _digest(value)

@@ -9,7 +9,7 @@ from samparser_monai.files import read_json
 from samparser_monai.harness.runs import Run, read_runs
 from samparser_monai.monai_command import options_of, overlays
 from samparser_monai.shipped import shipped
-from samparser_monai.studies.cell import TRAINING, Cell, name_of
+from samparser_monai.studies.cell import TRAINING, Cell, name_of, validates
 
 METHODS = list(overlays("method"))
 DECODERS = ("tuned", "coefficients", "frozen")
@@ -19,6 +19,12 @@ OWN = {
 }
 """The options of each method alone: varied, they give cells to the methods that have them."""
 OPTIONS = set().union(*OWN.values())
+OF_A_CELL = {
+    **{"method": "--methods", "decoder": "--decoder", "seed": "--seeds", "scenario": "--scenario"},
+    **dict.fromkeys(["output_dir", "ckpt_dir", "model_file", "tuned", "part", "with_published"]),
+}
+"""Keys that a cell gives itself -> the option by which the study decides them, if there is one."""
+NEVER_VARIED = OF_A_CELL | dict.fromkeys(["val_interval", "pictures"])
 
 
 def cells(
@@ -38,7 +44,7 @@ def cells(
         fixed: all seeds split the data alike, see published.
 
     Raises:
-        InputError: an unknown method or decoder, or a varied key without values.
+        InputError: an unknown method or decoder, or a varied key without values or twice.
     """
     methods = METHODS if list(methods) == ["all"] else methods
     for what, names, known in (
@@ -49,12 +55,15 @@ def cells(
             if name not in known:
                 raise unknown(what, name, known)
     at_least(1, seeds=seeds)
-    varied = [choice.partition("=") for choice in vary]
-    for key, _, values in varied:
-        if not all(values.split(",")):
+    varied: dict[str, list[str]] = {}
+    for key, _, values in (choice.partition("=") for choice in vary):
+        if key in varied:
+            raise InputError(f"--vary {key}: it is varied twice; give all its values at once")
+        varied[key] = values_of(values)
+        if not all(varied[key]):
             raise InputError(f"--vary {key}: write KEY=VALUE,VALUE")
     found: list[Cell] = []
-    choices = itertools.product(*(values.split(",") for _, _, values in varied))
+    choices = itertools.product(*varied.values())
     for (method, decoder, seed), chosen in itertools.product(
         itertools.product(methods, decoders, range(seeds)), list(choices)
     ):
@@ -62,7 +71,7 @@ def cells(
             decoder = "tuned"  # with a frozen decoder there is nothing to tune
         options = {
             key: value
-            for (key, _, _), value in zip(varied, chosen, strict=True)
+            for key, value in zip(varied, chosen, strict=True)
             if key in OWN[method] or key not in OPTIONS
         }
         cell = {"method": method, "decoder": decoder, "seed": seed, "options": options}
@@ -74,6 +83,46 @@ def cells(
     return [cell for n, cell in enumerate(first) if cell not in first[:n]] + [
         cell for cell in found if cell not in first
     ]
+
+
+def values_of(text: str) -> list[str]:
+    """Return what commas part, but for those in brackets: a value may be a list."""
+    values, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[({") - (letter in "])}")
+        if letter == "," and not depth:
+            values.append("")
+        else:
+            values[-1] += letter
+    return values
+
+
+def refuse_of_a_cell(options: list[str], varied: Sequence[str]) -> None:
+    """Raise an InputError where options of all cells, or varied keys, are for a cell to decide.
+
+    What trains is judged as its last epoch left it: a validation within needs a part of its own,
+    unless it is that of the last epoch alone.
+    """
+    given = options_of(options)
+    for key in varied:
+        if key in NEVER_VARIED:
+            raise _of_a_cell(f"--vary {key}", NEVER_VARIED[key])
+    for key, value in given.items():
+        if key in varied:
+            raise InputError(f"--{key} {value}: {key} is varied too; leave one of the two out")
+        if key in OF_A_CELL:
+            raise _of_a_cell(f"--{key} {value}", OF_A_CELL[key])
+    interval = given.get("val_interval")
+    if interval not in (None, "0", given.get("epochs")) and not validates(options):
+        raise InputError(
+            f"--val_interval {interval}: what judges the cells would choose their epoch too; leave "
+            "it out, or add --validation_share 0.3, say, of what trains to choose by"
+        )
+
+
+def _of_a_cell(what: str, instead: str | None) -> InputError:
+    remedy = f"give {instead} in its place" if instead else "leave it out"
+    return InputError(f"{what}: each cell of a study has its own; {remedy}")
 
 
 def chosen(grid: list[Cell], folder: Path, keys: Sequence[str], seeds: int) -> list[Cell]:
@@ -109,9 +158,16 @@ def published(cell: Cell, fixed: bool = False) -> Cell:
     It has the other's seed, by which a scenario may split its pictures; where the split is fixed
     the first seed's is that of all.
     """
-    options = {k: v for k, v in cell["options"].items() if k not in TRAINING | OPTIONS}
-    seed = 0 if fixed else cell["seed"]
+    seed, options = 0 if fixed else cell["seed"], setting_of(cell["options"])
     return {"method": "zero_shot", "decoder": "frozen", "seed": seed, "options": options}
+
+
+def setting_of(options: dict[str, str]) -> dict[str, str]:
+    """Return the varied options that SAM as published depends on: others than those of training.
+
+    Cells of other settings do not compare.
+    """
+    return {key: value for key, value in options.items() if key not in TRAINING | OPTIONS}
 
 
 def fixed_in(options: list[str]) -> bool:

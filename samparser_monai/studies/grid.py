@@ -24,20 +24,28 @@ from tqdm import tqdm
 
 from samparser_monai.errors import InputError, at_least, writable
 from samparser_monai.files import read_json, sockets_fit, write_json
-from samparser_monai.harness.runs import FILE, read_runs, write_run
+from samparser_monai.harness.runs import FILE, Run, read_runs, write_run
 from samparser_monai.monai_command import ENVIRONMENT, command, options_of
 from samparser_monai.studies.cell import (
     Cell,
     contents_of,
     depends_on,
     end,
+    folder_of,
     name_of,
     run_apart,
     told_options,
     validates,
     with_published,
 )
-from samparser_monai.studies.choosing import OWN, cells, chosen, fixed_in, published
+from samparser_monai.studies.choosing import (
+    OWN,
+    cells,
+    chosen,
+    fixed_in,
+    published,
+    refuse_of_a_cell,
+)
 from samparser_monai.training.resuming import differences
 
 
@@ -105,15 +113,19 @@ def run_grid(
             while waiting or running:
                 while waiting and len(running) < jobs and _may_begin(waiting[0], running):
                     cell = waiting.pop(0)
-                    given = (cell, scenario, options, threads, Path(temporary, name_of(cell)))
+                    try:
+                        _start_of(cell, folder, options)
+                    except InputError as error:
+                        yield _failed(cell, error)
+                        continue
+                    given = (cell, scenario, options, threads, Path(temporary, folder_of(cell)))
                     process = context.Process(target=run_apart, args=given)
                     process.start()
                     running[process.sentinel] = process, cell
-                for sentinel in wait(list(running)):
+                for sentinel in wait(list(running)) if running else ():
                     process, cell = running.pop(sentinel)
                     process.join()
-                    start = name_of(published(cell, fixed_in(options)))
-                    yield _finish(cell, start, folder, Path(temporary, name_of(cell)))
+                    yield _finish(cell, Path(temporary, folder_of(cell)), folder, options)
         finally:
             for process, _ in running.values():
                 end(process.pid)
@@ -125,21 +137,37 @@ def _may_begin(cell: Cell, running: dict[int, tuple[BaseProcess, Cell]]) -> bool
     return cell["method"] == "zero_shot" or not first
 
 
-def _finish(cell: Cell, published_name: str, folder: Path, made: Path) -> bool:
+def _finish(cell: Cell, made: Path, folder: Path, options: list[str]) -> bool:
     """Write the line of a cell that has ended, or say why there is none."""
     try:
         outcome = read_json(made / "result.json") if (made / "result.json").exists() else {}
         if "result" not in outcome:
             raise InputError(outcome.get("error", "its process was ended (out of memory?)"))
-        result = start = outcome["result"]
-        if cell["method"] != "zero_shot":
-            if (start := read_runs(folder).get(published_name)) is None:
-                raise InputError(f"it is measured against {published_name}, which has no result")
+        result = outcome["result"]
+        start = _start_of(cell, folder, options) or result
         write_run(folder, name_of(cell), with_published(result, start))
     except InputError as error:  # the others go on
-        tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
-        return False
+        return _failed(cell, error)
     return True
+
+
+def _start_of(cell: Cell, folder: Path, options: list[str]) -> Run | None:
+    """Return the run of SAM as published that a cell is measured against; None for that itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    if cell["method"] == "zero_shot":
+        return None
+    start = name_of(published(cell, fixed_in(options)))
+    if (run := read_runs(folder).get(start)) is None:
+        raise InputError(f"it is measured against {start}, which has no result")
+    return run
+
+
+def _failed(cell: Cell, error: InputError) -> bool:
+    tqdm.write(f"error: {name_of(cell)}: {error}", file=sys.stderr)
+    return False
 
 
 def compare(
@@ -168,10 +196,14 @@ def compare(
         given: the command, for the study's ``about.json``.
 
     Raises:
-        InputError: see cells; an unknown key; a result that was made otherwise; nothing to choose
-            by.
+        InputError: see cells; an unknown key, or one that is for a cell to decide; a result that
+            was made otherwise; nothing to choose by; a study that is no folder's name, or that has
+            other choices.
     """
     at_least(1, jobs=jobs, seeds=seeds)
+    study = study or scenario
+    if study in (".", "..") or Path(study).name != study:
+        raise InputError(f"--study {study}: give a name without folders; --results names theirs")
     fixed = fixed_in(options)
     if choose and not (fixed and validates(options)):
         raise InputError(
@@ -179,11 +211,11 @@ def compare(
             "--split_seed 1, say, so that all seeds have the same parts"
         )
     varied = [*vary, *choose]
+    keys = [choice.partition("=")[0] for choice in varied]
+    refuse_of_a_cell(options, keys)
     grid = cells(methods, decoders, 1 if choose else seeds, varied, fixed)
-    study = study or scenario
     folder = writable("results", results / study)
     known = set().union(*(OWN[cell["method"]] for cell in grid))
-    keys = [choice.partition("=")[0] for choice in varied]
     # unknown keys are told before anything runs
     command(
         [
@@ -196,9 +228,7 @@ def compare(
     )
     missing = to_run(grid, folder, scenario, options)
     tried = keys[len(vary) :]
-    if not (folder / "about.json").exists():
-        about = {"title": study, "facts": {}, "command": given}
-        write_json(folder / "about.json", about | ({"choose": tried} if tried else {}))
+    write_about(folder, given, keys[: len(vary)], tried)
     done = _run_all(grid, missing, folder, scenario, options, jobs)
     if choose:
         rest = chosen(grid, folder, tried, seeds)
@@ -207,6 +237,40 @@ def compare(
         grid += rest
     print(f"{done} of {len(grid)} cells in {folder}; now `samparser tables`")
     return done == len(grid)
+
+
+def write_about(folder: Path, command: str, varied: Sequence[str], tried: Sequence[str]) -> None:
+    """Write what a study is, or anew where it has no runs; else only what it chooses by now.
+
+    Args:
+        folder: of the study.
+        command: that begins it.
+        varied: keys that all seeds vary.
+        tried: keys that the first seed varies, see chosen.
+
+    Raises:
+        InputError: the study chooses a varied key, or has runs that say nothing to choose by.
+    """
+    path, runs = folder / "about.json", read_runs(folder)
+    begun = path.exists() and bool(runs)
+    about = {"title": folder.name, "facts": {}} | (read_json(path) if path.exists() else {})
+    if not begun:
+        about |= {"command": command, "choose": []}
+    before = about.pop("choose", [])
+    if both := [key for key in varied if key in before]:
+        raise InputError(
+            f"--vary {both[0]}: {folder.name} chooses it; give --choose, or another --study"
+        )
+    new = [key for key in tried if key not in before]
+    if new and any("validation" not in run for run in runs.values()):
+        raise InputError(
+            f"--choose {new[0]}: {folder / FILE} has runs without a validation part, by which it "
+            "would be chosen; give another --study"
+        )
+    if new and begun:
+        print(f"{folder.name}: its tables tell {', '.join(new)} as chosen now", file=sys.stderr)
+    if new or not begun:
+        write_json(path, about | ({"choose": [*before, *new]} if before or new else {}))
 
 
 def _run_all(

@@ -35,7 +35,7 @@ PLACES = ((160, 200, 90), (330, 300, 45), (380, 180, 55), (260, 260, 35))  # x, 
 
 
 def volume(name: str) -> dict[str, Any]:
-    """Time a volume of 129 slices with 4 organs: asked by 3-D boxes (propagated), and by name.
+    """Time a volume of 129 slices with 4 organs: by 3-D boxes, with propagation, or by name.
 
     Names are not trained: each asks by the box of its organ's largest slice. The bare trunk has its
     pictures ready. The predictor takes every slice, and a box of each organ on it. Both do the same
