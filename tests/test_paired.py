@@ -1,5 +1,6 @@
 """Studies that choose by a part of their own: parts apart, choices by validation, intervals."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 
 from samparser_monai.errors import InputError
+from samparser_monai.files import write_json
 from samparser_monai.harness import write_run
 from samparser_monai.harness.verdict import gains
 from samparser_monai.studies import grid
-from samparser_monai.studies.tables import paired
+from samparser_monai.studies.tables import pages, paired, studies
+from samparser_monai.studies.tables.runs import groups_of
 from samparser_monai.training.parts import nested
 
 ITEMS = {
@@ -99,3 +102,66 @@ def test_table_bolds_what_is_told_apart_and_says_so(tmp_path: Path) -> None:
         "Beside SAM as published: Above it decoder_only, decoder tuned. Below it nothing." in text
     )
     assert "gain over SAM as published, **+2.00** [+2.00, +2.00], these reach: 512 (lora" in text
+
+
+def test_baseline_is_that_of_the_same_setting(tmp_path: Path) -> None:
+    gains = {"5": 2.0, "20": -1.0}  # of the decoder alone over SAM as published, which differs too
+    runs = []
+    for shift, gain in gains.items():
+        for method, over in (("zero_shot", 0.0), ("decoder_only", gain), ("lora", gain + 3)):
+            run = made(method, 0, over + 10 * float(shift), 1.0)
+            run["options"]["box_shift"] = shift
+            run["published"] = {"mean": 10 * float(shift)}
+            write_run(tmp_path, grid.name_of(run), run)
+            runs.append(run)
+    groups = paired.by_setting(paired.groups_of(runs, ["rate_factor"]))
+    assert [len(alike) for alike in groups] == [3, 3]
+    text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+    rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")}
+    for shift, gain in gains.items():
+        row = rows[f"| lora, decoder tuned, box_shift {shift}"]
+        assert [f"{n:+.2f}" for n in (gain + 3, 3)] == re.findall(r"\*\*(\S+)\*\*", row)
+    lines = studies.table_of(groups_of(runs)).splitlines()[2:]  # worst first
+    over_decoder = [line.split("|")[-2].strip() for line in lines]
+    assert over_decoder == ["-2.00", "", "+3.00", "", "+1.00", "+3.00"]
+
+
+def test_baseline_is_the_best_by_validation() -> None:
+    runs = [made("zero_shot", 0, 0.0, 1.0)]
+    for epochs, shift, validation in (("1", 9.0, 70.0), ("2", 5.0, 80.0), ("3", 7.0, 60.0)):
+        run = made("decoder_only", 0, shift, validation)
+        run["options"]["epochs"] = epochs
+        runs.append(run)
+    (groups,) = paired.by_setting(paired.groups_of(runs, ["rate_factor"]))
+    assert paired.baselines_of(groups)["the decoder alone"].runs == [runs[2]]
+
+
+def test_lines_that_are_gone_leave_their_rows_out_and_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    about = {"title": "T", "facts": {}, "command": "samparser compare"}
+    for study, chooses in (("a", {}), ("b", {"choose": ["rate_factor"]}), ("c", {})):
+        write_json(tmp_path / "results" / study / "about.json", about | chooses)
+    for seed in range(2):
+        write_run(tmp_path / "results" / "c", f"lora_{seed}", made("lora", seed, 1.0, 1.0))
+        run = made(("decoder_only", "lora")[seed], seed, 1.0, 1.0)
+        write_run(tmp_path / "results" / "b", grid.name_of(run), run)
+    pages.write_pages(tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert text.count("\n## T\n") == 2 and "| decoder_only, decoder tuned | 512 | 1 |" in text
+    assert (tmp_path / "results_b.png").exists() and not (tmp_path / "results_a.png").exists()
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1:] for line in told] == [
+        [" results/a", " it has no runs yet", " left out"],
+        [
+            " results/b",
+            " lora, decoder tuned has no run of the first seed, which chooses",
+            " left out",
+        ],
+        [
+            " results/b",
+            " decoder_only, decoder tuned has no run of SAM as published beside it",
+            " not drawn",
+        ],
+    ]

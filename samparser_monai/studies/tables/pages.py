@@ -1,6 +1,7 @@
 """The generated pages of docs/reference/ and their pictures, from results/ and the methods."""
 
 import json
+import sys
 from pathlib import Path
 
 from samparser_monai.errors import InputError
@@ -8,7 +9,7 @@ from samparser_monai.files import replacing
 from samparser_monai.studies.tables import federated, paired, paper, parameters, study
 from samparser_monai.studies.tables.benchmarks import benchmarks
 from samparser_monai.studies.tables.many_cases import many_cases
-from samparser_monai.studies.tables.runs import RESULTS, groups_of, runs_of
+from samparser_monai.studies.tables.runs import RESULTS, groups_of, has_runs, runs_of
 from samparser_monai.studies.tables.studies import draw, section_of, studies
 
 HEAD = """# Results
@@ -37,9 +38,14 @@ PAGES = {
 def write_pages(docs: Path) -> list[Path]:
     """Write the page of all results, and anew what is there of the others; return the pages.
 
+    What they leave out, for want of runs, is told.
+
     Raises:
         InputError: there are no results.
     """
+    for path in sorted(RESULTS.glob("*/about.json")):
+        for text in _left_out(path.parent):
+            print(f"warning: {path.parent}: {text}", file=sys.stderr)
     if not studies():
         raise InputError(
             f"{RESULTS.absolute()} has no study: run `samparser compare` first, or go to the "
@@ -60,3 +66,10 @@ def write_pages(docs: Path) -> list[Path]:
         elif "table" not in about:
             draw(groups_of(runs_of(folder)), path)
     return pages
+
+
+def _left_out(folder: Path) -> list[str]:
+    about = json.loads((folder / "about.json").read_text())
+    if not has_runs(folder):
+        return ["it has no runs yet: left out"]
+    return paired.left_out(runs_of(folder), about["choose"]) if "choose" in about else []

@@ -12,13 +12,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from samparser_monai.studies.choosing import setting_of
 from samparser_monai.studies.tables.runs import Run, markdown, name_of, numbers_of, runs_of
 
 DRAWS = 4000
 FEW = 10_000
 """Numbers are few below that."""
+START = "SAM as published"
 BASELINES = {  # what the others are compared with: method, decoder
-    "SAM as published": ("zero_shot", "frozen"),
+    START: ("zero_shot", "frozen"),
     "the decoder alone": ("decoder_only", "tuned"),
     "512 coefficients": ("coefficients", "frozen"),
 }
@@ -38,6 +40,8 @@ class Group:
     runs: list[Run]
     chosen: str
     tried: list[str]
+    setting: frozenset[tuple[str, str]]
+    """What SAM as published depends on too, see setting_of."""
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -48,23 +52,62 @@ class Group:
 def groups_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Group]:
     """Return what was compared, by how many numbers it trains.
 
+    What has no run of the first seed is left out.
+
     Args:
         runs: of the study.
         keys: whose values the first seed tried and its validation part chose.
     """
-    alike: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        others = {key: value for key, value in run["options"].items() if key not in keys}
-        alike[name_of({**run, "options": others})].append(run)
     found = []
-    for name, tried in alike.items():
+    for name, tried in _alike(runs, keys).items():
         first = [run for run in tried if run["seed"] == 0]
+        if not first:
+            continue
         best = max(first, key=lambda run: run["validation"])["options"]
         kept = sorted((r for r in tried if r["options"] == best), key=lambda run: run["seed"])
         values = ["/".join(run["options"].get(key, "") for key in keys) for run in first]
         chosen = "/".join(best.get(key, "") for key in keys)
-        found.append(Group(name, kept, chosen, sorted(values, key=_number)))
+        setting = frozenset(setting_of(_others(first[0], keys)).items())
+        found.append(Group(name, kept, chosen, sorted(values, key=_number), setting))
     return sorted(found, key=lambda group: (numbers_of(group.runs[0]), group.name))
+
+
+def _alike(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        found[name_of({**run, "options": _others(run, keys)})].append(run)
+    return found
+
+
+def _others(run: Run, keys: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, value in run["options"].items() if key not in keys}
+
+
+def by_setting(groups: Iterable[Group]) -> list[list[Group]]:
+    """Return groups that compare with each other, together."""
+    found: dict[frozenset[tuple[str, str]], list[Group]] = defaultdict(list)
+    for group in groups:
+        found[group.setting].append(group)
+    return list(found.values())
+
+
+def left_out(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """Return what the table or the picture of a study cannot tell, and why."""
+    settings = by_setting(groups_of(runs, keys))
+    told = {group.name for groups in settings for group in groups}
+    return [
+        *(
+            f"{name} has no run of the first seed, which chooses: left out"
+            for name in _alike(runs, keys)
+            if name not in told
+        ),
+        *(
+            f"{group.name} has no run of {START} beside it: not drawn"
+            for groups in settings
+            if START not in baselines_of(groups)
+            for group in groups
+        ),
+    ]
 
 
 def _number(text: str) -> float:
@@ -128,10 +171,21 @@ def interval(draws: Array) -> Interval:
 
 
 def section_of(folder: Path, about: dict[str, Any]) -> str:
-    """Return the table of a study, its picture and what is known by it."""
-    groups = groups_of(runs_of(folder), about["choose"])
-    scores = Bootstrap(groups[0].runs[0]["scores"])
-    columns = ["what trains", "numbers", "seeds", f"{', '.join(about['choose'])} (of)", "mean"]
+    """Return the tables of a study, one to a setting, its picture and what is known by it."""
+    tables: list[str] = []
+    sentences: list[str] = []
+    for groups in by_setting(groups_of(runs_of(folder), about["choose"])):
+        scores = Bootstrap(groups[0].runs[0]["scores"])
+        tables += table_of(groups, scores, about["choose"])
+        sentences.append(few(groups, scores))
+    picture = f"![gain against numbers trained](results_{folder.name}.png)"
+    parts = [HOW.format(draws=DRAWS), *tables, picture, *sentences]
+    return "\n\n".join(filter(None, parts))
+
+
+def table_of(groups: Sequence[Group], scores: Bootstrap, keys: Sequence[str]) -> tuple[str, str]:
+    """Return the table of groups of one setting, and in sentences what it tells apart."""
+    columns = ["what trains", "numbers", "seeds", f"{', '.join(keys)} (of)", "mean"]
     rows = [
         [
             *(group.name, f"{numbers_of(group.runs[0]):,}", f"{len(group.runs)}"),
@@ -151,15 +205,21 @@ def section_of(folder: Path, about: dict[str, Any]) -> str:
         for row in rows:
             row.append(told(over[row[0]], "+") if row[0] in over else "")
         known.append(f"- {known_beside(name, over)}")
-    picture = f"![gain against numbers trained](results_{folder.name}.png)"
-    parts = [HOW.format(draws=DRAWS), markdown(columns, rows), "\n".join(known), picture]
-    return "\n\n".join([*parts, few(groups, scores)]).rstrip()
+    return markdown(columns, rows), "\n".join(known)
 
 
-def baselines_of(groups: Iterable[Group]) -> dict[str, Group]:
-    """Return what of a study the others are compared with, by name."""
+def baselines_of(groups: Sequence[Group]) -> dict[str, Group]:
+    """Return what the others of a setting are compared with, by name: of several, the best.
+
+    Which is the best the validation part says.
+    """
+    found = {
+        name: [group for group in groups if group.kind == kind] for name, kind in BASELINES.items()
+    }
     return {
-        name: group for name, kind in BASELINES.items() for group in groups if group.kind == kind
+        name: max(same, key=lambda group: group.runs[0]["validation"])
+        for name, same in found.items()
+        if same
     }
 
 
@@ -207,18 +267,20 @@ def few(groups: Sequence[Group], scores: Bootstrap) -> str:
 
 def draw(folder: Path, about: dict[str, Any], path: Path) -> None:
     """Draw what each group gains over SAM as published, in pairs, over the numbers it trains."""
-    groups = groups_of(runs_of(folder), about["choose"])
-    scores = Bootstrap(groups[0].runs[0]["scores"])
-    start = baselines_of(groups)["SAM as published"]
     figure, axis = plt.subplots(figsize=(9, 4.5), layout="constrained")
     beside: Counter[int] = Counter()  # of as many numbers, to be told apart
-    for marker, group in zip("osD^v<>pP*Xhd" * 9, groups, strict=False):
-        if numbers := numbers_of(group.runs[0]):
-            mean, low, high = interval(scores.draws(group.runs, start.runs))
-            x, ends = numbers * 1.1 ** beside[numbers], [[mean - low], [high - mean]]
-            axis.errorbar(x, mean, ends, marker=marker, capsize=3, label=group.name)
-            beside[numbers] += 1
-    axis.axhline(0, color="gray", linestyle="dashed", label="SAM as published")
+    markers = iter("osD^v<>pP*Xhd" * 9)
+    for groups in by_setting(groups_of(runs_of(folder), about["choose"])):
+        scores = Bootstrap(groups[0].runs[0]["scores"])
+        if (start := baselines_of(groups).get(START)) is None:
+            continue
+        for group, marker in zip(groups, markers, strict=False):
+            if numbers := numbers_of(group.runs[0]):
+                mean, low, high = interval(scores.draws(group.runs, start.runs))
+                x, ends = numbers * 1.1 ** beside[numbers], [[mean - low], [high - mean]]
+                axis.errorbar(x, mean, ends, marker=marker, capsize=3, label=group.name)
+                beside[numbers] += 1
+    axis.axhline(0, color="gray", linestyle="dashed", label=START)
     measure = about.get("measure", "points")
     axis.set(xscale="log", xlabel="numbers trained", ylabel=f"gain, {measure}, 95 % interval")
     figure.legend(loc="outside right center", fontsize=8)

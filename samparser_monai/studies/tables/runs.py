@@ -4,7 +4,7 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from samparser_monai.harness.runs import Run, read_runs
+from samparser_monai.harness.runs import FILE, Run, read_runs
 
 RESULTS = Path("results")
 """Folder of the studies, where the command runs."""
@@ -14,6 +14,12 @@ Groups = dict[str, list[Run]]
 def runs_of(folder: Path) -> list[Run]:
     """Return the runs of a study."""
     return list(read_runs(folder).values())
+
+
+def has_runs(folder: Path) -> bool:
+    """Tell whether a study has runs already: one that was ended early has its facts alone."""
+    path = folder / FILE
+    return path.exists() and path.stat().st_size > 0
 
 
 def groups_of(runs: list[Run]) -> Groups:

@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from samparser_monai.studies.choosing import setting_of
 from samparser_monai.studies.tables import paired
 from samparser_monai.studies.tables.clicks import clicks
 from samparser_monai.studies.tables.prompts import prompts
@@ -20,6 +22,7 @@ from samparser_monai.studies.tables.runs import (
     differences,
     figure,
     groups_of,
+    has_runs,
     markdown,
     mean_of,
     numbers_of,
@@ -27,12 +30,13 @@ from samparser_monai.studies.tables.runs import (
     spread_of,
 )
 
+STYLES = ("dashed", "dotted", "dashdot")
 COSTS = {"images_a_second": "images a second", "peak_memory_gb": "peak memory, GB"}
 
 
 def studies() -> list[Path]:
-    """Return the folders of the studies, but for those that have a page of their own."""
-    abouts = sorted(RESULTS.glob("*/about.json"))
+    """Return the folders of the studies that have runs, but for those with a page of their own."""
+    abouts = [path for path in sorted(RESULTS.glob("*/about.json")) if has_runs(path.parent)]
     return [path.parent for path in abouts if "page" not in json.loads(path.read_text())]
 
 
@@ -62,7 +66,6 @@ def table_of(groups: Groups) -> str:
         measures |= {"mIoU, tight boxes": ("miou", "0"), "mIoU, 0 to 50 px": ("miou", "50")}
     if "volumes" in first:
         measures["mean 3-D"] = ("volumes", "mean")
-    baseline = best_decoder_only(groups)
     costs = [key for key in COSTS if any(run.get(key) for g in groups.values() for run in g)]
     columns = ["what trains", "seeds", "numbers", *measures]
     columns += ["over decoder only", *map(COSTS.get, costs)]
@@ -73,6 +76,7 @@ def table_of(groups: Groups) -> str:
         rows.append(["nothing (SAM as published)", "", "0", *published, *empty])
     for name, runs in groups.items():
         figures = [figure([_value(run, "tuned", at) for run in runs]) for at in measures.values()]
+        baseline = best_decoder_only(groups, runs)
         gain = differences(runs, baseline)
         prices = [
             figure(p) if (p := [run[key] for run in runs if run[key]]) else "" for key in costs
@@ -83,14 +87,24 @@ def table_of(groups: Groups) -> str:
     return markdown(columns, rows)
 
 
-def best_decoder_only(groups: Groups) -> list[Run]:
-    """Return the runs of the tuned decoder alone, at its best; none where there are none."""
+def best_decoder_only(groups: Groups, beside: list[Run]) -> list[Run]:
+    """Return the runs of the tuned decoder alone, at its best in the setting of other runs.
+
+    None where there are none.
+    """
     found = [
         runs
         for name, runs in groups.items()
         if name.startswith(("decoder only", "decoder_only, decoder tuned"))
+        and _setting(runs) == _setting(beside)
     ]
     return max(found, key=mean_of, default=[])
+
+
+def _setting(runs: list[Run]) -> tuple[str, ...]:
+    """Return what SAM as published depends on too, in words."""
+    options = setting_of(runs[0].get("options", {}))
+    return tuple(f"{key} {value}" for key, value in sorted(options.items()))
 
 
 def _value(run: Run, model: str, at: tuple[str, str]) -> float:
@@ -136,14 +150,20 @@ def draw(groups: Groups, path: Path) -> None:
     figure_, axes = plt.subplots(
         1, len(sides), figsize=size, layout="constrained", sharey=True, squeeze=False
     )
-    published = next(iter(groups.values()))[0]["published"]["mean"]
+    starts: dict[tuple[str, ...], float] = {}
+    for runs in groups.values():
+        starts.setdefault(_setting(runs), runs[0]["published"]["mean"])
+    if len(set(starts.values())) == 1:
+        starts = {(): starts.popitem()[1]}
     for marker, (name, runs) in zip("osD^v<>pP*Xhd" * 9, groups.items(), strict=False):
         if numbers_of(runs[0]):
             spread = spread_of(runs)
             for axis, x in zip(axes[0], sides.values(), strict=True):
                 axis.errorbar(x(runs), mean_of(runs), spread, marker=marker, capsize=3, label=name)
     for axis, text in zip(axes[0], sides, strict=True):
-        axis.axhline(published, color="gray", linestyle="dashed", label="SAM as published")
+        for (setting, published), style in zip(starts.items(), cycle(STYLES), strict=False):
+            label = ", ".join(["SAM as published", *setting])
+            axis.axhline(published, color="gray", linestyle=style, label=label)
         axis.set(xscale="log", xlabel=text)
     axes[0, 0].set_ylabel("mean (%)")
     figure_.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8)

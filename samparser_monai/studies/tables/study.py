@@ -15,6 +15,7 @@ from samparser_monai.studies.tables.runs import (
     differences,
     figure,
     groups_of,
+    has_runs,
     markdown,
     mean_of,
     name_of,
@@ -45,7 +46,7 @@ WITHIN = 0.3
 
 def page() -> str:
     """Return the page."""
-    searches = sorted(RESULTS.glob("rates_on_*"))
+    searches = filter(has_runs, sorted(RESULTS.glob("rates_on_*")))
     return HEAD + "".join(map(rates, searches)) + sizes() + claim()
 
 
