@@ -178,12 +178,7 @@ class CaseReport:
                 rows[-1] |= self.scores(organ, known, spacing, row["organ"])
             doubts = _doubts(organ, row["iou"], row["organ"] in found.by_name)
             warnings += [f"{row['organ']}: {text}" for text in doubts]
-        picture = draw_case(
-            found.view.values[0].as_tensor().numpy(),
-            labels,
-            truth,
-            values,
-        )
+        picture = draw_case(found.view.values[0].as_tensor().numpy(), labels, truth, values)
         return {"rows": rows, "warnings": warnings, "picture": picture}
 
     def _finished(self, engine: Engine) -> None:
