@@ -31,9 +31,7 @@ train: .venv/installed
 	$(BIN)/python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']" $(if $(FIRST),--box_shifts "[]") $(OPTIONS)
 
 test: .venv/tested
-	@# in halves: a process that runs all of them may crash in a native library (seen after test_e* to test_l*)
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[a-k]*.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[l-z]*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-download: .venv/tested
 	$(BIN)/samparser fetch mobile_sam lite_medsam demonstration_ct

@@ -2,6 +2,8 @@
 
 import copy
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,29 @@ def test_a_lower_precision_is_asked_for_or_is_autocasts(tmp_path: Path) -> None:
     assert torch.equal(network.features(pictures), exact)
     assert_near(low, exact, 0.05)
     assert len(list(tmp_path.iterdir())) == 1  # one graph for both
+
+
+CHILD = """
+import signal, subprocess, sys
+import torch
+from samparser_monai.methods import coefficients
+from samparser_monai.sam import build
+from samparser_monai.sam.engines import with_engine
+told = []
+signal.signal(signal.SIGCHLD, lambda *_: told.append(1))  # as torch's loaders do
+networks = [with_engine(coefficients(build("tiny")), "openvino", sys.argv[1]) for _ in range(2)]
+for network in networks:
+    network.features(torch.zeros(1, 3, 128, 128))
+network = None
+while networks:
+    networks.pop(0)  # the first graph before the second
+subprocess.run([sys.executable, "-c", ""], check=True)
+assert told
+"""
+
+
+def test_a_process_outlives_its_children_after_its_graphs_are_gone(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], check=True)
 
 
 def test_what_cannot_be_had_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The frozen prefix computed by OpenVINO, which is faster than torch on a processor."""
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -98,8 +99,6 @@ class OpenVinoPrefix:
         return torch.cat(found)
 
     def _opened(self, network: SamNetwork, image: Tensor, precision: str) -> Any:
-        import openvino  # optional, and slow to load
-
         name = hashlib.sha256(
             f"{prefix_hash(network)}/{tuple(image.shape)}/{torch.__version__}".encode()
         ).hexdigest()[:40]
@@ -121,7 +120,7 @@ class OpenVinoPrefix:
                 program.save(part, external_data=False)
                 os.replace(part, path)
         # read, not converted by its Python tools: those would send statistics of use
-        core = openvino.Core()
+        core = openvino_core()
         return core.compile_model(
             core.read_model(path),
             "CPU",
@@ -131,6 +130,19 @@ class OpenVinoPrefix:
                 "PERFORMANCE_HINT": "LATENCY",
             },
         )
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """Return the one that this process has.
+
+    Each gives its thread a stack for signals, and takes it away at its end: of two the thread is
+    left with one that is not there, and the next signal, of a child that has ended, ends the
+    process.
+    """
+    import openvino  # optional, and slow to load
+
+    return openvino.Core()
 
 
 class Prefix(nn.Module):

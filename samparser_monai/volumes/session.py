@@ -211,24 +211,16 @@ class VolumeSession:
         Raises:
             InputError: a prompt leaves the volume, or a mask lies on another grid.
         """
-        found: dict[int, list[Mask]] = defaultdict(list)
-        by_name = list(dict.fromkeys(p["label"] for p in prompts if asks_by_name(p)))
-        if by_name:  # a mask that shows an organ goes first
-            masked = self.targets.masked(prompts)
-            by_name = [organ for organ in by_name if organ not in masked]
-        known: list[Target] = []
-        warnings = []
+        by_name, warnings = self._by_name(prompts), []
         if by_name and self.view.plane != "axial":
-            if self.plane == "acquisition" and all(asks_by_name(p) for p in prompts):
-                axial = VolumeSession(
-                    self.view.volume, self.network, self.backbone, self.labels, "axial", self.kept
-                )
-                axial.bar = self.bar
-                return axial.segment(prompts, propagate, naming)
+            if self.plane == "acquisition" and all(map(asks_by_name, prompts)):
+                return self._axial().segment(prompts, propagate, naming)
             warnings.append(
                 f"asked by name on {self.view.plane} slices: names are learned on axial ones, "
                 "look at these organs, or choose --plane axial"
             )
+        found: dict[int, list[Mask]] = defaultdict(list)
+        known: list[Target] = []
         if by_name:
             assert naming is not None, "organs are asked for by name without a rule for it"
             known, masks = naming(self, by_name)
@@ -248,21 +240,29 @@ class VolumeSession:
         for of_target in self.run(together(rules)) if rules else []:
             for k, mask in of_target.items():
                 found[k].append(mask)
-        clicks = [
-            (target.label, k, point)
-            for target in targets
-            for k, prompt in target.prompts.items()
-            for point in (() if prompt.points is None else prompt.points)
-        ]
         return Segmentation(
             self.view,
             self.labels,
             self.backbone.image_size,
             found,
-            clicks,
+            [click for target in targets for click in target.clicks()],
             [*warnings, *self.targets.warnings],
             by_name,
         )
+
+    def _by_name(self, prompts: Sequence[Prompt]) -> list[str]:
+        """Return the organs that prompts ask for by name, but for those that a mask shows."""
+        asked = dict.fromkeys(p["label"] for p in prompts if asks_by_name(p))
+        masked = self.targets.masked(prompts) if asked else ()
+        return [organ for organ in asked if organ not in masked]
+
+    def _axial(self) -> "VolumeSession":
+        """Return a session on the same volume's axial slices, which has seen none of them."""
+        found = VolumeSession(
+            self.view.volume, self.network, self.backbone, self.labels, "axial", self.kept
+        )
+        found.bar = self.bar
+        return found
 
     def ask(self, k: int, label: str, prompt: SlicePrompt, logits: Tensor | None = None) -> Mask:
         """Return the mask of one prompt, and perhaps a mask prompt (hxw), on slice ``k``."""

@@ -72,6 +72,14 @@ class Target:
         sides = torch.stack(list(boxed.values())).numpy().T
         return torch.tensor([np.interp(k, list(boxed), side) for side in sides]).float()
 
+    def clicks(self) -> list[Click]:
+        """Return the points of its prompts."""
+        return [
+            (self.label, k, point)
+            for k, prompt in self.prompts.items()
+            for point in (() if prompt.points is None else prompt.points)
+        ]
+
     def on_its_slices(self) -> dict[int, SlicePrompt]:
         """Return its box on each slice of its span, and its prompts, beside that box.
 
