@@ -22,7 +22,8 @@ from samparser_monai.errors import InputError, root_cause, told
 from samparser_monai.files import DiskFull, replacing
 from samparser_monai.metrics.surfaces import OrganScores
 from samparser_monai.sam import build
-from samparser_monai.volumes.batch import CaseDataset, CaseReport
+from samparser_monai.volumes.batch import CaseDataset
+from samparser_monai.volumes.case_report import CaseReport
 from samparser_monai.volumes.prompts import COLUMNS as PROMPT_COLUMNS
 from samparser_monai.volumes.prompts import read_prompts
 from samparser_monai.volumes.propagation import Propagation
@@ -135,7 +136,7 @@ def test_tables_are_written_again_for_a_process_that_has_ended_alone(
 
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setattr("samparser_monai.volumes.batch.write_tables", while_others_go_on)
+    monkeypatch.setattr("samparser_monai.volumes.case_report.write_tables", while_others_go_on)
     items = [{"case": str(n), "image": "", "prompts": []} for n in range(7)]
     report = CaseReport(tmp_path, CaseDataset(items, None, tmp_path))
     (tmp_path / "records").mkdir()
