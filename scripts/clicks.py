@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from propagation import LABELS, WINDOW, Session, merged, of_before
+from propagation import LABELS, WINDOW, Session, merged, middle_of, of_before
 from scipy import ndimage
 
 from samparser_monai import methods
@@ -102,13 +102,6 @@ def largest_error(found: np.ndarray, truth: np.ndarray) -> list[int]:
             best = numbered == 1 + sizes.argmax()
     k = int(best.sum((0, 1)).argmax())
     return [*middle_of(best[:, :, k]), k]
-
-
-def middle_of(mask: np.ndarray) -> list[int]:
-    """Return the pixel of a mask (XxY) that lies farthest from its edge."""
-    # without the padding what touches the picture's edge would have its middle there
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return [int(n) for n in np.unravel_index(inside.argmax(), inside.shape)]
 
 
 def measure(organ: Organ, clicks: int, count: int) -> dict[str, list[float]]:

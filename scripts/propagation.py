@@ -11,7 +11,7 @@ file has of the others stays.
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,10 @@ LABELS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
 WINDOW = (-160.0, 240.0)
 BY_NAME = {f"by name, {stage}": stage for stage in ("name", "components", "refined")}
 LEAST_ML = 5.0  # a smaller part of an organ is not asked for
+CLICKED = {"one middle click": 1, "3 clicked slices": 3, "a click on every slice": 0}
+UNNAMED = ", its name not asked"
 Prompts = list[dict[str, Any]]
+Ask = Callable[[str, np.ndarray, int], dict[str, Any]]
 
 
 class Session(VolumeSession):
@@ -91,15 +94,30 @@ def every_slice(parts: list[tuple[str, np.ndarray]]) -> Prompts:
     return [p for p in found if all(p["box"][axis] < p["box"][3 + axis] for axis in (0, 1))]
 
 
-def slices_of(parts: list[tuple[str, np.ndarray]], count: int) -> Prompts:
-    """Return boxes on ``count`` slices of each part, in the middles of as many equal shares."""
+def slices_of(parts: list[tuple[str, np.ndarray]], count: int, prompt: Ask = box_of) -> Prompts:
+    """Return prompts on ``count`` slices of each part, in the middles of as many equal shares.
+
+    With 0 that is on all of its slices.
+    """
     found = []
     for organ, mask in parts:
         shown = np.flatnonzero(mask.any((0, 1)))
-        for n in range(count):
-            k = int(shown[int((n + 0.5) / count * len(shown))])
-            found.append(box_of(organ, mask[..., k], k))
+        for n in range(most := count or len(shown)):
+            k = int(shown[int((n + 0.5) / most * len(shown))])
+            found.append(prompt(organ, mask[..., k], k))
     return found
+
+
+def click_of(organ: str, mask: np.ndarray, k: int) -> dict[str, Any]:
+    """Return the prompt of a click in the middle of a mask, XxY on slice ``k``."""
+    return {"label": organ, "points": [[*middle_of(mask), k]]}
+
+
+def middle_of(mask: np.ndarray) -> list[int]:
+    """Return the pixel of a mask (XxY) that lies farthest from its edge."""
+    # without the padding what touches the picture's edge would have its middle there
+    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return [int(n) for n in np.unravel_index(inside.argmax(), inside.shape)]
 
 
 def ways(
@@ -115,6 +133,10 @@ def ways(
     for count in (1, 2, 3, 5):
         name = "one middle box" if count == 1 else f"{count} boxed slices"
         known[name] = (slices_of(parts, count), Propagation(**options), None)
+    for name, count in CLICKED.items():
+        clicks = slices_of(parts, count, click_of)
+        rule = Propagation(**options) if count else None
+        known |= {way: (clicks, rule, None) for way in (name, name + UNNAMED)}
     organs: Prompts = [{"label": organ} for organ in dict(parts)]
     return known | {way: (organs, None, Naming(stage)) for way, stage in BY_NAME.items()}
 
@@ -150,12 +172,15 @@ def measure(
     parts = [part for part in parts_of(label) if part[0] in given.organs]
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
-    known = network.named_prompts.organs if network.named_prompts is not None else []
+    names = network.named_prompts
+    known = [] if names is None else names.organs
     for way, (prompts, rule, naming) in tqdm(asked.items(), item["case"]):
         prompts = [p for p in prompts if naming is None or p["label"] in known]
-        if not prompts:
+        if not prompts or (way.endswith(UNNAMED) and not known):
             continue
+        network.named_prompts = None if way.endswith(UNNAMED) else names
         segmentation = session.segment(prompts, rule, naming)
+        network.named_prompts = names
         found = segmentation.labels().numpy()[0]
         for organ in dict(parts):
             one = found == LABELS[organ]

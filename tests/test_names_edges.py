@@ -1,6 +1,7 @@
 """Names where they meet what else people give: planes, masks, clicks, devices, labels, means."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from conftest import LABELS, ct, save_volume
 from devices import DEVICE, Device
 from monai.data import MetaTensor
 from test_named_prompts import body, finder, session_of
+from torch import Tensor
 
 from samparser_monai.errors import InputError
 from samparser_monai.geometry.run_lengths import rle_of
@@ -21,6 +23,8 @@ from samparser_monai.volumes.naming import Naming
 from samparser_monai.volumes.page import draw_case
 from samparser_monai.volumes.propagation import Propagation
 from samparser_monai.volumes.segmentation import Mask, Segmentation
+from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.starts import meant, under
 
 KIDNEY = {"label": "kidney"}
 RULE = Naming(least_area=1, smooth=0)
@@ -67,6 +71,77 @@ def test_a_background_click_where_a_mask_shows_nothing_changes_nothing() -> None
     click = {"label": "kidney", "points": [[30, 20, 0]], "point_labels": [0]}
     found = session.segment([mask, click], Propagation())
     assert torch.equal(found.labels(), session.segment([mask], Propagation()).labels())
+
+
+def clicked(session: VolumeSession, *points: list[int], kinds: tuple[int, ...] = ()) -> np.ndarray:
+    """Return what clicks on kidneys find, where clicks alone find the whole picture."""
+    asked = session.network.decode
+
+    def decode(image: Tensor, boxes: Any, points: Any, masks: Any, names: Any = None) -> Any:
+        whole = [torch.tensor([[0.0, 0, 1000, 1000]])] * len(points or ())
+        return asked(image, boxes or whole, points, masks, names)
+
+    session.network.decode = decode
+    prompt = {"label": "kidney", "points": list(points)}
+    prompt |= {"point_labels": list(kinds)} if kinds else {}
+    try:
+        return session.segment([prompt]).labels()[0].numpy() == LABELS["kidney"]
+    finally:
+        session.network.decode = asked
+
+
+def test_a_click_in_an_organ_that_is_known_by_name_is_answered_by_it() -> None:
+    volume, truth = body()
+    session = session_of(volume, finder())
+    one, other = [14, 36, 8], [48, 36, 8]
+    left = clicked(session, one)
+    assert left.any()
+    assert not (left & ~truth).any()
+    assert not left[32:].any()  # the other kidney is another object
+    assert np.array_equal(clicked(session, one, other), clicked(session, other) | left)
+    assert not clicked(session, one, [14, 32, 8], kinds=(1, 0))[14, 32, 8]
+
+
+def test_a_click_where_its_name_shows_nothing_is_answered_without_it() -> None:
+    outside, inside = [40, 20, 8], [14, 36, 8]
+    assert clicked(session_of(body()[0], finder()), outside)[..., 8].all()
+    # names are learned on axial slices
+    assert clicked(session_of(body()[0], finder(), "coronal"), inside)[:, 36].all()
+    network = finder()
+    network.named_prompts.organs = ["liver"]
+    assert clicked(session_of(body()[0], network), inside)[..., 8].all()
+
+
+def test_a_click_in_a_hole_is_in_the_part_about_it() -> None:
+    shown = torch.zeros(16, 16)
+    shown[2:9, 2:9] = 1  # in the model's square of 64 pixels: 8 to 36
+    shown[4:7, 4:7] = 0
+    shown[12:14, 12:14] = 1
+    mask = Mask("liver", shown * 2 - 1, 0.9)
+    for place, part in ((20.0, shown[:9, :9].sum()), (50.0, 4)):
+        own = under(mask, torch.tensor([[place, place, 1.0], [2.0, 2.0, 0.0]]), 64)
+        assert own is not None
+        assert (own.logits > 0).sum() == part
+    assert under(mask, torch.tensor([[44.0, 20.0, 1.0]]), 64) is None
+
+
+def test_of_two_answers_a_name_says_what_is_meant() -> None:
+    logits = torch.full((16, 16), -1.0)
+    logits[2:9, 2:9] = 1
+    vessel, organ, wider = logits.clone(), logits, logits.clone()
+    vessel[2:9, 3:] = vessel[4:, 2:9] = -1
+    wider[9, 2:9] = 1
+
+    def one(logits: Tensor, iou: float) -> Mask:
+        return Mask("liver", logits, iou)
+
+    for named, plain, best in (
+        (one(organ, 0.6), one(vessel, 0.9), 0.6),
+        (one(organ, 0.6), one(wider, 0.9), 0.9),  # the same, surer
+        (one(organ, 0.6), one(wider, 0.5), 0.6),
+        (one(organ, 0.2), one(vessel, 0.1), 0.1),  # the name has found nothing
+    ):
+        assert meant(named, plain).iou == best
 
 
 def test_masks_of_the_cpu_and_of_a_device_meet() -> None:

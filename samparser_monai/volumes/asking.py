@@ -12,18 +12,24 @@ T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """A prompt on slice ``k``, perhaps with a mask prompt (hxw, logits)."""
+    """A prompt on slice ``k``, perhaps with a mask prompt (hxw, logits).
+
+    With ``name``, a place among the organs that the network knows by name, that is asked too, and
+    the prompt's box is the body's.
+    """
 
     k: int
     label: str
     prompt: SlicePrompt
     logits: Tensor | None = None
+    name: int | None = None
 
     @property
-    def kind(self) -> tuple[bool, int]:
-        """What prompts of one pass of the decoder have in common: a box, so many points."""
+    def kind(self) -> tuple[bool, int, bool]:
+        """What prompts of one pass of the decoder have in common: a box, so many points, a name."""
         points = self.prompt.points
-        return self.prompt.box is not None, 0 if points is None else len(points)
+        count = 0 if points is None else len(points)
+        return self.prompt.box is not None, count, self.name is not None
 
 
 Asking = Generator[list[Ask], list[Mask], T]

@@ -18,6 +18,7 @@ from samparser_monai.volumes.asking import Ask, Asking, together
 from samparser_monai.volumes.refinement import after_clicks
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
+from samparser_monai.volumes.starts import started
 from samparser_monai.volumes.targets import SlicePrompt, Target
 
 Masks = dict[int, Mask]
@@ -76,9 +77,7 @@ class Propagation:
 
     def __call__(self, session: VolumeSession, target: Target) -> Asking[Masks]:
         """Find the masks of a target by slice of the session's view."""
-        prompts = target.starting()
-        masks = yield [Ask(k, target.label, prompt) for k, prompt in prompts.items()]
-        starts = dict(zip(prompts, masks, strict=True))
+        starts = yield from started(session, target.label, target.starting())
         if not starts:
             starts = yield from self.start(target)
         looks = self.appearance(session, starts)

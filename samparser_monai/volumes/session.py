@@ -18,8 +18,9 @@ from samparser_monai.volumes.asking import Ask, Asking, T, together
 from samparser_monai.volumes.kept import Kept, KeptForGood
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.prompts import asks_by_name
-from samparser_monai.volumes.refinement import after_clicks, refined
+from samparser_monai.volumes.refinement import refined
 from samparser_monai.volumes.segmentation import Mask, Segmentation
+from samparser_monai.volumes.starts import copied
 from samparser_monai.volumes.target_reader import TargetReader
 from samparser_monai.volumes.targets import Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
@@ -151,6 +152,13 @@ class VolumeSession:
         logits, iou = self.network.decode(self.embedding(k), [body], names=[names])
         return logits[:, 0].cpu(), iou[:, 0].cpu()
 
+    def name_of(self, organ: str) -> int | None:
+        """Return its place among those that the network knows by name, on axial slices alone."""
+        names = getattr(self.network, "named_prompts", None)
+        if names is None or organ not in names.organs or self.view.plane != "axial":
+            return None
+        return names.organs.index(organ)
+
     def answer(self, asks: Sequence[Ask]) -> list[Mask]:
         """Return the masks that prompts ask for, of any slices, in their order."""
         self.see(ask.k for ask in asks)
@@ -168,8 +176,9 @@ class VolumeSession:
     def _pass(self, asks: Sequence[Ask]) -> list[Mask]:
         """Return the masks of one pass of the decoder: prompts of one kind, slice by slice."""
         slices = [list(of_slice) for _, of_slice in groupby(asks, key=lambda ask: ask.k)]
-        boxed, pointed = asks[0].kind
+        boxed, pointed, named = asks[0].kind
         masked = any(ask.logits is not None for ask in asks)
+        names = {"names": [torch.tensor([a.name for a in s]) for s in slices]} if named else {}
         logits, iou = self.network.decode(
             torch.cat([self.embedding(of_slice[0].k) for of_slice in slices]),
             [_stacked(a.prompt.box for a in s) for s in slices] if boxed else None,
@@ -177,6 +186,7 @@ class VolumeSession:
             [[a.logits if a.logits is None else a.logits[None] for a in s] for s in slices]
             if masked
             else None,
+            **names,
         )
         return list(map(Mask, (a.label for a in asks), logits[:, 0], iou[:, 0].cpu().tolist()))
 
@@ -280,18 +290,6 @@ class VolumeSession:
 
 def _stacked(parts: Iterable[Tensor | None]) -> Tensor:
     return torch.stack([part for part in parts if part is not None])
-
-
-def copied(session: VolumeSession, target: Target) -> Asking[dict[int, Mask]]:
-    """Ask for a target on each of its slices: by its box first, which clicks then change."""
-    prompts = target.on_its_slices()
-    asked = {k: p if p.box is None else SlicePrompt(p.box) for k, p in prompts.items()}
-    masks = yield [Ask(k, target.label, prompt) for k, prompt in asked.items()]
-    found = dict(zip(prompts, masks, strict=True))
-    for k, prompt in prompts.items():
-        if prompt.box is not None and prompt.points is not None:
-            found[k] = after_clicks(session, k, found[k], prompt.points)
-    return found
 
 
 Propagate = Callable[[VolumeSession, Target], Asking[dict[int, Mask]]]
