@@ -24,6 +24,7 @@ from samparser_monai.training.losses import BoxPromptLoss
 from samparser_monai.training.naming import (
     AlsoNamed,
     Answer,
+    PromptInferer,
     PromptLoss,
     RandNamesd,
     iou_of,
@@ -227,6 +228,24 @@ def test_loss_of_boxes_alone_is_the_paper_s() -> None:
     torch.testing.assert_close(trained, BoxPromptLoss()(logits, label) + more)
 
 
+def test_boxes_are_trained_as_without_names() -> None:
+    side, found = backbone_named("tiny").image_size, []
+    image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    boxes, label = torch.tensor([[3.0, 4.0, 20.0, 30.0]] * 3), torch.zeros(3, 1, 32, 32)
+    label[:, 0, 4:9, 4:9] = 1
+    for asked in ([-1], [-1, 2, 0]):
+        network, names = named_network(names_decoder="own").train(), torch.tensor(asked)
+        answer = PromptInferer()(image, network, [boxes[: len(names)]], names=[names])
+        PromptLoss(BoxPromptLoss())(answer, label[: len(names)]).backward()
+        own = network.named_prompts.decoder
+        trained = any(p.grad is not None for p in own.parameters())
+        assert trained == (len(names) > 1)
+        network.named_prompts = None
+        found.append({n: p.grad for n, p in network.named_parameters() if p.grad is not None})
+    assert any("image_encoder" in name for name in found[0])
+    torch.testing.assert_close(found[1], found[0])
+
+
 def test_an_absent_organ_counts_by_its_cross_entropy_alone() -> None:
     logits, label = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
     answer = Answer(logits, torch.zeros(2, 1), torch.ones(2, dtype=torch.bool))
@@ -304,14 +323,14 @@ def test_a_share_of_the_slices_is_asked_by_name() -> None:
     ask = RandNamesd(ORGANS, 0.5, 64, 16)
     ask.set_random_state(0)
     found = [ask(asked_by_name(slice=k)) for k in range(200)]
-    assert 70 < sum(len(one["names"]) == 2 for one in found) < 130
-    assert all(one["names"].tolist() in ([-1], [0, 2]) for one in found)
+    assert 70 < sum(len(one["names"]) == 3 for one in found) < 130
+    assert all(one["names"].tolist() in ([-1], [-1, 0, 2]) for one in found)
     assert [len(ask(asked_by_name(slice=k))["names"]) for k in range(200)] == [
         len(one["names"]) for one in found
     ]
     named = RandNamesd(ORGANS, 1.0, 64, 16)(asked_by_name())
-    assert named["label"].sum((1, 2, 3)).tolist() == [16, 0]
-    assert named["boxes"].tolist() == [[0, 0, 64, 64]] * 2  # the body fills this slice
+    assert named["label"].sum((1, 2, 3)).tolist() == [256, 16, 0]
+    assert named["boxes"].tolist() == [[0, 0, 7, 7], *[[0, 0, 64, 64]] * 2]  # the body fills it
     empty = ask(asked_by_name(boxes=torch.empty(0, 4), label=torch.empty(0, 1, 16, 16)))
     assert empty["names"].tolist() == [0, 2]
 
@@ -322,11 +341,11 @@ def test_of_many_names_those_are_asked_that_a_picture_shows() -> None:
     item["ignored"][16:] = True
     for slice_ in range(9):
         named = RandNamesd(ORGANS, 1.0, 64, 16, count=2)({**item, "slice": slice_})
-        assert len(named["names"]) == 2
-        assert named["names"][0] == 2
-        assert named["label"][0, 0, :4, :4].eq(1).all()
-        assert named["label"][1, 0, :8].eq(0).all()
-        assert named["label"][:, 0, 8:].eq(-1).all()  # nobody knows what is there
+        assert len(named["names"]) == 3
+        assert named["names"][1] == 2
+        assert named["label"][1, 0, :4, :4].eq(1).all()
+        assert named["label"][2, 0, :8].eq(0).all()
+        assert named["label"][1:, 0, 8:].eq(-1).all()  # nobody knows what is there
 
 
 def test_validation_judges_names_beside_boxes() -> None:

@@ -73,7 +73,12 @@ def test_a_background_click_where_a_mask_shows_nothing_changes_nothing() -> None
     assert torch.equal(found.labels(), session.segment([mask], Propagation()).labels())
 
 
-def clicked(session: VolumeSession, *points: list[int], kinds: tuple[int, ...] = ()) -> np.ndarray:
+def clicked(
+    session: VolumeSession,
+    *points: list[int],
+    kinds: tuple[int, ...] = (),
+    rule: Propagation | None = None,
+) -> np.ndarray:
     """Return what clicks on kidneys find, where clicks alone find the whole picture."""
     asked = session.network.decode
 
@@ -85,7 +90,7 @@ def clicked(session: VolumeSession, *points: list[int], kinds: tuple[int, ...] =
     prompt = {"label": "kidney", "points": list(points)}
     prompt |= {"point_labels": list(kinds)} if kinds else {}
     try:
-        return session.segment([prompt]).labels()[0].numpy() == LABELS["kidney"]
+        return session.segment([prompt], rule).labels()[0].numpy() == LABELS["kidney"]
     finally:
         session.network.decode = asked
 
@@ -98,6 +103,9 @@ def test_a_click_in_an_organ_that_is_known_by_name_is_answered_by_it() -> None:
     assert left.any()
     assert not (left & ~truth).any()
     assert not left[32:].any()  # the other kidney is another object
+    spread = clicked(session, one, rule=Propagation())
+    assert np.array_equal(spread[..., 8], left[..., 8])
+    assert spread[..., 7].any()
     assert np.array_equal(clicked(session, one, other), clicked(session, other) | left)
     assert not clicked(session, one, [14, 32, 8], kinds=(1, 0))[14, 32, 8]
 

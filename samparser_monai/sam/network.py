@@ -173,19 +173,19 @@ class SamNetwork(nn.Module):
         own_decoder = None if self.named_prompts is None else self.named_prompts.decoder
         if names is None or own_decoder is None:
             return masks_of(self.mask_decoder, rows, which, self._position(), sparse)
-        asked_by = [(self.mask_decoder, named < 0), (own_decoder, named >= 0)]
-        return self._by_several(asked_by, rows, which, sparse)
+        # names learn from the embedding as boxes make it: what boxes use is trained by boxes alone
+        asked_by = [(self.mask_decoder, rows, named < 0), (own_decoder, rows.detach(), named >= 0)]
+        return self._by_several(asked_by, which, sparse)
 
     def _by_several(
         self,
-        asked_by: Sequence[tuple[nn.Module, Tensor]],
-        pictures: Tensor,
+        asked_by: Sequence[tuple[nn.Module, Tensor, Tensor]],
         which: Sequence[int],
         sparse: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return masks_of where each decoder has prompts of its own, T flags."""
+        """Return masks_of where each decoder has pictures, and prompts of its own, T flags."""
         parts, order = [], []
-        for decoder, own in asked_by:
+        for decoder, pictures, own in asked_by:
             chosen = own.nonzero()[:, 0]
             if len(chosen) or not len(which):
                 order.append(chosen)

@@ -1,4 +1,4 @@
-"""Training that asks for boxes in one step and for organs by their names in another."""
+"""Training that asks for organs by their names beside their boxes."""
 
 import math
 from collections import defaultdict
@@ -26,7 +26,7 @@ INSIDE = 0.25
 
 
 class RandNamesd(EpochSeeded, Transform):
-    """Ask for the organs of a slice by their names, in the place of its boxes.
+    """Ask for the organs of a slice by their names, beside its boxes.
 
     ``names`` (N) says by which name each prompt asks, -1: by its box. A slice without a box is
     always asked by names: of the organs that were labelled in its case (``named``), also those
@@ -34,7 +34,7 @@ class RandNamesd(EpochSeeded, Transform):
 
     Args:
         organs: that can be asked for by name.
-        share: of the slices with boxes that are asked by names, others in every epoch.
+        share: of the slices with boxes that are asked by names too, others in every epoch.
         image_size: side of the model's input, in pixels.
         mask_size: of its low-resolution masks.
         count: of names at most, first those that are shown.
@@ -49,11 +49,11 @@ class RandNamesd(EpochSeeded, Transform):
         self.image_size, self.mask_size, self.count = image_size, mask_size, count
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Choose between ``boxes`` and names; ``label`` follows."""
+        """Add to ``boxes``; ``label`` follows."""
         boxed = len(data["boxes"])
         random = np.random.default_rng([seed_of(self.seed, data), 1])  # 1: not a box's draw
         if not data["named"] or (boxed and random.random() >= self.share):
-            return {**data, "names": torch.full((boxed,), -1)}
+            return beside(data, [])
         shown = data["shown"].tolist()
         names = [self.organs.index(organ) for organ in data["named"]]
         if len(names) > self.count:
@@ -65,12 +65,7 @@ class RandNamesd(EpochSeeded, Transform):
                 label[place] = data["whole"][shown.index(name)]
         if "ignored" in data:
             label = unless_ignored(label, data["ignored"], self.image_size, self.mask_size)
-        return {
-            **data,
-            "names": torch.tensor(names),
-            "boxes": data["body"].repeat(len(names), 1),
-            "label": label,
-        }
+        return {**beside(data, names), "label": torch.cat([data["label"], label])}
 
 
 class AlsoNamed(EpochSeeded, Transform):
@@ -87,12 +82,14 @@ class AlsoNamed(EpochSeeded, Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add to ``boxes``; ``names`` says which is which."""
-        names = [self.organs.index(organ) for organ in data["named"]]
-        return {
-            **data,
-            "names": torch.tensor([-1] * len(data["boxes"]) + names),
-            "boxes": torch.cat([data["boxes"], data["body"].repeat(len(names), 1)]),
-        }
+        return beside(data, [self.organs.index(organ) for organ in data["named"]])
+
+
+def beside(data: Mapping[Hashable, Any], names: Sequence[int]) -> Item:
+    """Return an item with prompts by names beside its boxes: the body's box to each."""
+    asked = torch.tensor([-1] * len(data["boxes"]) + list(names), dtype=torch.long)
+    boxes = torch.cat([data["boxes"], data["body"].repeat(len(names), 1)])
+    return {**data, "names": asked, "boxes": boxes}
 
 
 class BoxesJudged(Transform):
@@ -187,17 +184,12 @@ class PromptLoss(nn.Module):
         self.dice = DiceLoss(sigmoid=True)
 
     def forward(self, answer: Answer, label: Tensor) -> Tensor:
-        """Return the mean over prompts; the label is as in BoxPromptLoss."""
+        """Return the means over boxes and over names, added; the label is as in BoxPromptLoss."""
         if not len(label):  # an augmented view may show none of a picture's objects
             return answer.logits.sum()
         named = answer.named.to(label.device)
-        parts = []
-        for of, loss in ((~named, self.boxes), (named, self.names)):
-            if of.all():
-                parts.append(loss(answer.logits, label))
-            elif of.any():
-                parts.append(loss(answer.logits[of], label[of]) * (of.sum() / len(of)))
-        loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+        by = [(of, loss) for of, loss in ((~named, self.boxes), (named, self.names)) if of.any()]
+        loss = torch.stack([loss(answer.logits[of], label[of]) for of, loss in by]).sum()
         if self.iou:
             error = F.mse_loss(answer.iou[:, 0], iou_of(answer.logits.detach(), label))
             loss = loss + self.iou * error
