@@ -18,7 +18,7 @@ DEMO = build/label_demo
 
 ifeq ($(OPTIONS),)
 # A first look in minutes; with OPTIONS, and by itself, configs/train.json keeps the paper's 25 epochs.
-FIRST = --epochs 8 --train_size 20 --val_interval 2
+FIRST = --names True --epochs 8 --train_size 20 --val_interval 2
 ifneq ($(filter train,$(or $(MAKECMDGOALS),train)),)
 $(info make train: install, fetch MobileSAM and two CT scans (80 MB), tune 8 epochs on 20 slices of one scan, \
 compare with SAM as published on the other; four to six minutes on two free cores)
@@ -28,7 +28,7 @@ endif
 train: .venv/installed
 	$(BIN)/samparser fetch mobile_sam demonstration_ct
 	$(BIN)/python -m monai.bundle run training --config_file configs/train.json $(FIRST) $(OPTIONS)
-	$(BIN)/python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']" $(if $(FIRST),--box_shifts "[]") $(OPTIONS)
+	$(BIN)/python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']" $(if $(FIRST),--names True --box_shifts "[]") $(OPTIONS)
 
 test: .venv/tested
 	$(BIN)/python -m pytest -n 2 --dist worksteal

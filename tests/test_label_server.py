@@ -431,6 +431,7 @@ def test_malformed_calls_are_4xx_and_the_server_stays(server: Server, tmp_path: 
 def named_part(path: Path) -> Path:
     """Write a tuned part that knows liver and kidney by name."""
     network = with_names(methods.coefficients(build("tiny")), ["liver", "kidney"])
+    network.named_prompts.tokens.data.fill_(1e-3)
     save_tuned(path, network, {"labels": {"liver": 1, "kidney": 2}}, network.state_dict())
     return path
 

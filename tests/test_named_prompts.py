@@ -372,7 +372,7 @@ class Finder(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.values = list(values.values())
         self.named_prompts = torch.nn.Module()
-        self.named_prompts.organs = list(values)
+        self.named_prompts.organs = self.named_prompts.taught = list(values)
         self.boxes = 0
 
     def features(self, image: Tensor) -> Tensor:
@@ -645,12 +645,16 @@ def test_from_training_to_a_volume_without_prompts(tmp_path: Path) -> None:
         boxed = [v for k, v in found[model].items() if "by name" not in k and k != "mean"]
         assert found[model]["mean"] == pytest.approx(np.mean(boxed), abs=0.02)
     options = {**given, "backbone": "tiny"}
-    run("infer", "inference", run_id="inference", organs="liver,spleen", **options)
+    with pytest.raises(RuntimeError) as raised:  # what its name would find means nothing
+        run("infer", "inference", run_id="inference", organs="liver,spleen", **options)
+    told = str(root_cause(raised.value))
+    assert "unknown organ in organs: 'spleen' (known: kidney, liver)" in told
+    run("infer", "inference", run_id="inference", **options)
     table = pd.read_csv(tmp_path / "eval" / "predictions" / "cases.csv")
-    assert table["organ"].tolist() == ["liver", "spleen"] * 3
+    assert table["organ"].tolist() == ["liver", "kidney"] * 3
     assert set(table["asked by"]) == {"name"}
     volume = nib.load(tmp_path / "eval" / "predictions" / "case_0.nii.gz")
-    assert set(np.unique(np.asanyarray(volume.dataobj))) <= {0, 1, 3}
+    assert set(np.unique(np.asanyarray(volume.dataobj))) <= {0, 1, 2}
 
 
 def test_a_model_without_names_says_what_to_train(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from samparser_monai.metrics.instances import InstanceScores
 from samparser_monai.metrics.organs import OrganDice
 from samparser_monai.sam.named_prompts import check_organs
 from samparser_monai.training.naming import BoxesJudged
+from samparser_monai.training.report import comparison_table
 from samparser_monai.volumes import inference_items
 from samparser_monai.volumes.naming import Naming
 from samparser_monai.volumes.page import draw_case
@@ -116,7 +117,7 @@ def test_a_click_where_its_name_shows_nothing_is_answered_without_it() -> None:
     # names are learned on axial slices
     assert clicked(session_of(body()[0], finder(), "coronal"), inside)[:, 36].all()
     network = finder()
-    network.named_prompts.organs = ["liver"]
+    network.named_prompts.taught = ["liver"]
     assert clicked(session_of(body()[0], network), inside)[..., 8].all()
 
 
@@ -188,6 +189,10 @@ def test_means_are_of_boxes_and_the_best_epoch_of_both() -> None:
     assert organs.summary() == {"liver": 100, "liver by name": 0, "mean": 100}
     assert organs.averages() == {"dsc": 100, "dsc_volumes": 100}
     assert organs.compute() == 50
+    published = OrganDice()
+    published.update(slices[:1])
+    mean = comparison_table(published, organs).splitlines()[-1]
+    assert mean.split()[:2] == ["mean", "1"]
     assert BoxesJudged()({"judged": [{"by_name": False}, {"by_name": True}]})["judged"] == [
         {"by_name": False}
     ]

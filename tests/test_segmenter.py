@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder whose network was moved, and knows organs by name."""
     folder = tmp_path_factory.mktemp("run") / "models"
     network = methods.coefficients(build("tiny"), decoder="frozen")
-    with_names(network, list(LABELS))
+    with_names(network, list(LABELS)).named_prompts.tokens.data.fill_(1e-3)
     move(network)
     about = {"scenario": "abdomen_ct", "labels": LABELS, "window": [-160.0, 240.0]}
     save_tuned(folder / "tuned.safetensors", network, about, network.state_dict())

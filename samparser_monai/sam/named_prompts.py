@@ -48,6 +48,15 @@ class NamedPrompts(nn.Module):
         """The names, in the order of the tokens."""
         return _organs(self.text)
 
+    @property
+    def taught(self) -> list[str]:
+        """The names that training has asked for: what the others would find means nothing."""
+        return self.taught_by(self.tokens)
+
+    def taught_by(self, tokens: Tensor) -> list[str]:
+        """Return the names that training has asked for if these are its tokens."""
+        return [organ for organ, own in zip(self.organs, tokens, strict=True) if own.any()]
+
     def boxes(self, names: Tensor, boxes: Tensor) -> Tensor:
         """Return the boxes (Tx4) to be asked by: of prompts by name where the organ is expected.
 

@@ -1,5 +1,6 @@
 """Training that asks for organs by their names beside their boxes."""
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -21,6 +22,7 @@ from samparser_monai.geometry.frames import frame_scale, unless_ignored
 from samparser_monai.sam import SamNetwork
 from samparser_monai.training.transforms import EpochSeeded, Item, seed_of
 
+log = logging.getLogger(__name__)
 INSIDE = 0.25
 """Weight of the cross entropy inside an organ, beside that outside."""
 
@@ -135,6 +137,8 @@ def start_at_boxes(
     for place, organ in enumerate(names.organs):
         if organ in found:
             names.places[place] = torch.cat(found[organ]).mean(0)
+        else:
+            log.warning("%s: no slice for training shows it, it will not be found by name", organ)
 
 
 class Answer(NamedTuple):

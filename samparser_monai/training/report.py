@@ -109,13 +109,13 @@ def write_comparison(
 def comparison_table(published: Scores, tuned: Scores) -> str:
     """Return what was scored x {SAM as published, tuned} as text."""
     title, counts, after = tuned.overview()
-    _, _, before = published.overview()
+    _, of_both, before = published.overview()
     columns = {}
     for name in after:
         known = before[name].reindex(after[name].index)  # of names SAM as published knows nothing
         columns[name, "published"], columns[name, "tuned"] = known, after[name]
         columns[name, "gain"] = after[name] - known
     table = pd.DataFrame(columns)
-    counted = counts.reindex(table.index).fillna(counts.sum()).astype(int)
+    counted = counts.reindex(table.index).fillna(of_both.sum()).astype(int)
     table.insert(0, ("", str(counts.name)), counted)
     return f"\n{title}\n{table.to_string(float_format='{:.2f}'.format, na_rep='')}\n"

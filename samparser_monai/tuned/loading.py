@@ -175,9 +175,10 @@ class ModelLoader:
 
     @property
     def names(self) -> list[str]:
-        """The organs that the network knows by name."""
+        """The organs that the weights find by name."""
         prompts = getattr(self.network, "named_prompts", None)
-        return [] if prompts is None else prompts.organs
+        tokens = self.weights.get("named_prompts.tokens")
+        return [] if prompts is None or tokens is None else prompts.taught_by(tokens)
 
     def attach(self, engine: Engine) -> None:
         """Listen to the evaluator."""

@@ -70,7 +70,7 @@ class Naming:
         least_piece: float = 0.2,
         smooth: float = 4.0,
         evidence: float = 1.0,
-        least_best: float = 0.3,
+        least_best: float = 0.5,
         slope: float = 1.0,
     ) -> None:
         if by_name not in get_args(Stage):
@@ -113,11 +113,14 @@ class Naming:
         organs that are there.
         """
         known = session.network.named_prompts
-        names = [] if known is None else known.organs
-        for what, some in (("organ by name:", organs), ("organ in pieces:", self.pieces)):
+        names, taught = ([], []) if known is None else (known.organs, known.taught)
+        for what, some, right in (
+            ("organ by name:", organs, taught),
+            ("organ in pieces:", self.pieces, names),
+        ):
             for organ in some:
-                if organ not in names:
-                    raise unknown(what, organ, names)
+                if organ not in right:
+                    raise unknown(what, organ, right)
         asked = torch.tensor([names.index(organ) for organ in organs])
         found: dict[str, Masks] = {organ: {} for organ in organs}
         axcodes = aff2axcodes(session.view.values.affine)

@@ -155,7 +155,7 @@ class VolumeSession:
     def name_of(self, organ: str) -> int | None:
         """Return its place among those that the network knows by name, on axial slices alone."""
         names = getattr(self.network, "named_prompts", None)
-        if names is None or organ not in names.organs or self.view.plane != "axial":
+        if names is None or organ not in names.taught or self.view.plane != "axial":
             return None
         return names.organs.index(organ)
 

@@ -175,13 +175,13 @@ class Model:
             return self._networks[key]
 
     def names(self, tuned: str = LATEST) -> list[str]:
-        """Return the organs that a tuned part knows by name; none of a part that cannot be used."""
+        """Return the organs that a tuned part finds by name; none of a part that cannot be used."""
         try:
             known = self.network(self.versions.resolve(tuned)).named_prompts
         except InputError as error:
             log.warning("%s", error)
             return []
-        return [] if known is None else known.organs
+        return [] if known is None else known.taught
 
 
 def _sharing(network: SamNetwork) -> SamNetwork:

@@ -52,6 +52,7 @@ def volume(name: str) -> dict[str, Any]:
     pixels, prompts = scene(slices)
     with_names(network, [*ORGANS], "own").to(DEVICE)
     network.named_prompts.places.copy_(torch.tensor([p["box"] for p in prompts])[:, [0, 1, 3, 4]])
+    network.named_prompts.tokens.data.fill_(1e-3)  # as if they were taught
     network.named_prompts.places /= pixels.shape[2]  # the body is the whole picture
     by_name: list[dict[str, Any]] = [{"label": organ} for organ in ORGANS]
     inferer = VolumeInferer(backbone, ORGANS, Propagation(), plane="axial", naming=Naming())
