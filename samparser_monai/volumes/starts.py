@@ -17,7 +17,7 @@ from samparser_monai.volumes.targets import SlicePrompt, Target
 if TYPE_CHECKING:
     from samparser_monai.volumes.session import VolumeSession
 
-UNSURE = 0.3
+UNSURE = 0.5
 """Of a predicted IoU: the same at which an organ is found nowhere by its name."""
 ALIKE = 0.75
 """Of the Dice of two masks: from here on they show one thing."""
