@@ -33,7 +33,8 @@ from samparser_monai.training.naming import (
 from samparser_monai.tuned.merge import merge
 from samparser_monai.tuned.part import apply_tuned, load_tuned, read_tuned, save_tuned
 from samparser_monai.volumes import SliceDataset, abdomen_ct_items, inference_items
-from samparser_monai.volumes.naming import Naming, followed, pieces_of, smoothed
+from samparser_monai.volumes.naming import Naming, followed, smoothed
+from samparser_monai.volumes.organ_names import pieces_of
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.transforms import NamedOrgansd, OrganMasksd

@@ -84,7 +84,7 @@ def clicked(
     asked = session.network.decode
 
     def decode(image: Tensor, boxes: Any, points: Any, masks: Any, names: Any = None) -> Any:
-        whole = [torch.tensor([[0.0, 0, 1000, 1000]])] * len(points or ())
+        whole = [torch.tensor([[0.0, 0, 1000, 1000]] * len(of_slice)) for of_slice in points or ()]
         return asked(image, boxes or whole, points, masks, names)
 
     session.network.decode = decode
@@ -109,6 +109,15 @@ def test_a_click_in_an_organ_that_is_known_by_name_is_answered_by_it() -> None:
     assert spread[..., 7].any()
     assert np.array_equal(clicked(session, one, other), clicked(session, other) | left)
     assert not clicked(session, one, [14, 32, 8], kinds=(1, 0))[14, 32, 8]
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_clicks_in_two_kidneys_are_two_objects(plane: str) -> None:
+    session = session_of(body()[0], finder(), plane)
+    clicks = [[14, 36, 8], [48, 36, 8], [16, 34, 8], [49, 36, 9], [24, 5, 9]]
+    for label, sizes in (("kidney", [2, 3]), ("liver", [5])):
+        targets = session.targets([{"label": label, "points": clicks}])
+        assert sorted(len(target.clicks()) for target in targets) == sizes
 
 
 def test_a_click_where_its_name_shows_nothing_is_answered_without_it() -> None:

@@ -192,7 +192,7 @@ def test_two_boxes_on_one_slice_are_two_objects_and_points_join_them() -> None:
     assert len(targets) == 2
     (clicked,) = [t for t in targets if t.prompts[3].points is not None]
     assert clicked.prompts[5].points[0, 2] == 0
-    flat = session.targets([{"label": "kidney", "points": [[1, 1, 1], [60, 60, 2]]}])
+    flat = session.targets([{"label": "liver", "points": [[1, 1, 1], [60, 60, 2]]}])
     assert len(flat) == 1
 
 

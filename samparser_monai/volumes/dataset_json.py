@@ -1,17 +1,15 @@
 """What a data set's own dataset.json says about values in labels, against what the user says."""
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import read_json
-from samparser_monai.volumes.organ_names import same_organ
+from samparser_monai.volumes.organ_names import LESIONS, same_organ
 from samparser_monai.volumes.organs import Labels, organ_values
 
-LESIONS = re.compile(r"tumou?r|cancer|lesion|cyst|metasta|nodule|carcinoma|mass\b")
 log = logging.getLogger(__name__)
 
 

@@ -16,8 +16,7 @@ import SimpleITK as sitk
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with
-from samparser_monai.volumes.dataset_json import LESIONS
-from samparser_monai.volumes.organ_names import same_organ
+from samparser_monai.volumes.organ_names import LESIONS, same_organ
 from samparser_monai.volumes.organs import Labels, organ_values
 
 

@@ -14,7 +14,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from nibabel import aff2axcodes
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,8 +22,7 @@ from samparser_monai.errors import at_least, share_of_all, unknown
 from samparser_monai.geometry.boxes import widened
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.volumes.appearance import Appearance
-from samparser_monai.volumes.dataset_json import LESIONS
-from samparser_monai.volumes.organ_names import same_organ
+from samparser_monai.volumes.organ_names import pieces_of
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
 from samparser_monai.volumes.targets import SlicePrompt, Target
@@ -33,7 +31,6 @@ Stage = Literal["name", "components", "refined"]
 SUREST = 12
 """Slices that show what an organ looks like: those of a large mask and a high predicted IoU."""
 EDGE = 2  # low-resolution pixels
-PAIRED = ("kidney", "lung", "adrenal gland")
 Masks = dict[int, Mask]
 """Those of one organ, by slice of the session's view."""
 
@@ -123,8 +120,7 @@ class Naming:
                     raise unknown(what, organ, right)
         asked = torch.tensor([names.index(organ) for organ in organs])
         found: dict[str, Masks] = {organ: {} for organ in organs}
-        axcodes = aff2axcodes(session.view.values.affine)
-        axis = next(n for n, code in enumerate(axcodes) if code in "LR")
+        axis = session.view.lateral
         weights, places, side = [], [], session.backbone.image_size
         slices = range(session.view.depth)[::-1]  # the first ones are asked again first
         ious: dict[int, list[float]] = {}
@@ -256,10 +252,3 @@ def smoothed(stack: Iterable[Tensor], sigma: float) -> Iterator[Tensor]:
         window.append(last)
         near = [(w, t) for w, t in zip(weights, window, strict=True) if t is not None]
         yield torch.stack([w * t for w, t in near]).sum(0) / sum(w for w, _ in near)
-
-
-def pieces_of(organ: str) -> int:
-    """Return of how many pieces an organ consists: 2 of paired ones, 0 (any) of lesions."""
-    if LESIONS.search(organ.lower()):
-        return 0
-    return 2 if any(same_organ(organ, paired) for paired in PAIRED) else 1

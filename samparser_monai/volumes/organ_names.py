@@ -27,6 +27,8 @@ PHRASES = {
     "prostate uterus": "prostate",
 }
 """What data sets call an organ in other words."""
+PAIRED = ("kidney", "lung", "adrenal gland")
+LESIONS = re.compile(r"tumou?r|cancer|lesion|cyst|metasta|nodule|carcinoma|mass\b")
 _ENGLISH = {word: organ for organ, words in SYNONYMS.items() for word in words.split()}
 
 
@@ -58,6 +60,13 @@ def _parsed(name: str) -> tuple[tuple[str, ...], str | None]:
     sides = {SIDES[word] for word in words if word in SIDES}
     organ = _english(word for word in words if word not in SIDES and word not in BOTH)
     return _PHRASES.get(organ, organ), sides.pop() if len(sides) == 1 else None
+
+
+def pieces_of(organ: str) -> int:
+    """Return of how many pieces an organ consists: 2 of paired ones, 0 (any) of lesions."""
+    if LESIONS.search(organ.lower()):
+        return 0
+    return 2 if any(same_organ(organ, paired) for paired in PAIRED) else 1
 
 
 def _english(words: Iterable[str]) -> tuple[str, ...]:

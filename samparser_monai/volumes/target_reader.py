@@ -10,10 +10,12 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from samparser_monai.errors import InputError
+from samparser_monai.geometry.bodies import body_box
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import frame_scale
 from samparser_monai.volumes.label_volumes import read_labels_like
+from samparser_monai.volumes.organ_names import pieces_of
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.positions import voxel_box, voxels_of
 from samparser_monai.volumes.prompts import refines
@@ -104,7 +106,7 @@ class TargetReader:
             own = [t for t in found if t.label == label and t.draft is None]
             free = [t for t in own if k in t.prompts or not t.complete]
             if point[2]:
-                free = [t for t in free if t.box_near(k) is None or not t.distance(k, point)[0]]
+                free = [t for t in free if self._is_in(t, k, point)]
             elif not own:
                 raise InputError(
                     f"{self.view.path}: {label!r} has background points only: "
@@ -120,6 +122,24 @@ class TargetReader:
             prompt = target.prompts.setdefault(k, SlicePrompt())
             old = torch.empty(0, 3) if prompt.points is None else prompt.points
             prompt.points = torch.cat([old, point[None]])
+
+    def _is_in(self, target: Target, k: int, point: Tensor) -> bool:
+        """Tell whether a foreground point may lie in an object.
+
+        Of a paired organ whose objects have no boxes, one lies on each side of the body.
+        """
+        if target.box_near(k) is not None:
+            return not target.distance(k, point)[0]
+        sides = {self._side(n, own) for _, n, own in target.clicks() if own[2]}
+        return pieces_of(target.label) != 2 or self._side(k, point) in sides
+
+    def _side(self, k: int, point: Tensor) -> bool:
+        """Tell on which side of the body's middle a point on slice ``k`` lies."""
+        axis = self.view.lateral
+        if axis == 2:
+            return k > self.view.depth / 2
+        body = body_box(self.view.picture(k), self.image_size)
+        return bool(point[axis] > (body[axis] + body[axis + 2]) / 2)
 
     def _clicks(self, prompt: Prompt) -> list[Click]:
         kinds = prompt.get("point_labels", [1] * len(prompt["points"]))

@@ -37,6 +37,11 @@ class View:
         self.size = (rows, columns)
 
     @property
+    def lateral(self) -> int:
+        """Which of columns, rows and slices (0 to 2) runs from side to side of the body."""
+        return PLANES[self.plane].index("L")
+
+    @property
     def path(self) -> str:
         """Where the volume came from."""
         return str(self.volume.meta["filename_or_obj"])
