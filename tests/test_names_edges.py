@@ -120,6 +120,25 @@ def test_clicks_in_two_kidneys_are_two_objects(plane: str) -> None:
         assert sorted(len(target.clicks()) for target in targets) == sizes
 
 
+@pytest.mark.parametrize("plane", ["axial", "sagittal"])
+def test_a_click_beside_one_kidney_asks_for_the_other(plane: str) -> None:
+    volume, truth = body()
+    session = session_of(volume, finder(), plane)
+    truth[32:] = False
+    draft = coarse(truth, volume)
+    here, there = [14, 36, 8], [48, 36, 8]
+    asked = {"label": "kidney", "mask": draft, "points": [here, there]}
+    one, other = session.targets([asked])
+    assert one.draft is not None
+    assert (len(one.clicks()), len(other.clicks())) == (1, 1)
+    assert other.draft is None
+    (alone,) = session.targets([{"label": "kidney", "points": [there]}])
+    assert torch.equal(other.clicks()[0][2], alone.clicks()[0][2])
+    assert len(session.targets([{**asked, "points": [here]}])) == 1
+    if plane == "axial":  # whose slices are fixed; what is asked anew would change them
+        assert len(session.targets([{**asked, "fixed": [3]}])) == 1
+
+
 def test_a_click_where_its_name_shows_nothing_is_answered_without_it() -> None:
     outside, inside = [40, 20, 8], [14, 36, 8]
     assert clicked(session_of(body()[0], finder()), outside)[..., 8].all()

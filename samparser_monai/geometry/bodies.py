@@ -10,12 +10,17 @@ from samparser_monai.geometry.frames import into_frame
 SIDE = 256
 LEAST = 20
 """Grey value, of 0 to 255, of what is no air."""
+GAP = 12
+"""Pieces that lie no farther apart, in pixels of SIDE, are of one body where fat is black."""
+WHOLE = 0.8
+"""Of those pieces together: a piece that covers as much is the body, arms beside it are not."""
 
 
 def body_box(picture: Tensor, image_size: int) -> Tensor:
     """Return the box (4,) of the body, XYXY in the model's square; of air the whole square.
 
-    The body is the largest connected piece; a table or a blanket beside it does not count.
+    The body is the largest connected piece; a table or a blanket beside it does not count. In a
+    window whose black holds fat too the organs are pieces of their own, and the body all of them.
 
     Args:
         picture: HxW, windowed to 0..255.
@@ -23,11 +28,17 @@ def body_box(picture: Tensor, image_size: int) -> Tensor:
     """
     shown = into_frame(picture[None].float(), SIDE)[0].numpy() > LEAST
     opened = np.asarray(ndimage.binary_opening(shown, iterations=3))
-    numbered, _ = ndimage.label(opened)
-    sizes = np.bincount(numbered.ravel())[1:]
-    if not sizes.size:
+    numbered, count = ndimage.label(opened)
+    if not count:
         return torch.tensor([0.0, 0.0, image_size, image_size])
-    rows, columns = ndimage.find_objects(numbered)[int(sizes.argmax())]
+    body = numbered == 1 + np.bincount(numbered.ravel())[1:].argmax()
+    if count > 1:
+        grown = ndimage.maximum_filter(np.pad(opened, GAP), 2 * GAP + 1)
+        closed, _ = ndimage.label(ndimage.minimum_filter(grown, 2 * GAP + 1)[GAP:-GAP, GAP:-GAP])
+        together = closed == closed[body][0]
+        if ndimage.binary_fill_holes(body).sum() < WHOLE * together.sum():
+            body = opened & together
+    rows, columns = ndimage.find_objects(body.astype(int))[0]
     box = torch.tensor([columns.start, rows.start, columns.stop, rows.stop])
     return box * (image_size / SIDE)
 

@@ -10,7 +10,6 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from samparser_monai.errors import InputError
-from samparser_monai.geometry.bodies import body_box
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import frame_scale
@@ -19,6 +18,7 @@ from samparser_monai.volumes.organ_names import pieces_of
 from samparser_monai.volumes.organs import Labels, organ_values
 from samparser_monai.volumes.positions import voxel_box, voxels_of
 from samparser_monai.volumes.prompts import refines
+from samparser_monai.volumes.sides import shown_beside, side_of
 from samparser_monai.volumes.targets import Click, Prompt, SlicePrompt, Target, pixels_of
 from samparser_monai.volumes.view import View
 
@@ -130,16 +130,11 @@ class TargetReader:
         """
         if target.box_near(k) is not None:
             return not target.distance(k, point)[0]
-        sides = {self._side(n, own) for _, n, own in target.clicks() if own[2]}
-        return pieces_of(target.label) != 2 or self._side(k, point) in sides
-
-    def _side(self, k: int, point: Tensor) -> bool:
-        """Tell on which side of the body's middle a point on slice ``k`` lies."""
-        axis = self.view.lateral
-        if axis == 2:
-            return k > self.view.depth / 2
-        body = body_box(self.view.picture(k), self.image_size)
-        return bool(point[axis] > (body[axis] + body[axis + 2]) / 2)
+        if pieces_of(target.label) != 2:
+            return True
+        clicks = [(k, point), *((n, own) for _, n, own in target.clicks() if own[2])]
+        first, *others = (side_of(self.view, *click, self.image_size) for click in clicks)
+        return first in others
 
     def _clicks(self, prompt: Prompt) -> list[Click]:
         kinds = prompt.get("point_labels", [1] * len(prompt["points"]))
@@ -177,13 +172,30 @@ class TargetReader:
             for beside in prompts:
                 if beside.get("label") == label:
                     self._go_on(target, beside)
-            found.append(target)
+            found += [target, *self._other_of_two(target)]
             for name, known in self.labels.items() if prompt.get("locked") else ():
                 if name != label and (there := np.isin(values, known)).any():
                     locked[name] = Target(name, draft=there, locked=True)
         held = [one for name, one in locked.items() if name not in {t.label for t in found}]
         self._check_drafts([*found, *held])
         return [*found, *held]
+
+    def _other_of_two(self, target: Target) -> list[Target]:
+        """Take the clicks from a draft's target that begin the other one of a paired organ.
+
+        They lie on the side of the body where the draft shows next to nothing.
+        """
+        if pieces_of(target.label) != 2 or target.fixed:
+            return []
+        draft, other = target.draft, Target(target.label)
+        assert draft is not None
+        for k, prompt in target.prompts.items():
+            points = torch.empty(0, 3) if prompt.points is None else prompt.points
+            beside = [shown_beside(self.view, draft, k, p, self.image_size) for p in points]
+            apart = (points[:, 2] > 0) & ~torch.tensor(beside, dtype=torch.bool)
+            if apart.any():
+                other.prompts[k], prompt.points = SlicePrompt(None, points[apart]), points[~apart]
+        return [other] if other.prompts else []
 
     def _go_on(self, target: Target, prompt: Prompt) -> None:
         """Give a draft's target the box and the points of a prompt."""
