@@ -31,7 +31,7 @@ def shown_beside(view: View, draft: np.ndarray, k: int, point: Tensor, image_siz
     cut = round(middle_of(view, k, image_size) / scale)
     sides = np.array_split(np.moveaxis(draft, axis, 0), [cut])
     shown = np.count_nonzero(sides[side_of(view, k, point, image_size)])
-    return shown > BESIDE * np.count_nonzero(draft)
+    return bool(shown > BESIDE * np.count_nonzero(draft))
 
 
 def middle_of(view: View, k: int, image_size: int) -> float:
