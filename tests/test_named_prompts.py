@@ -357,7 +357,11 @@ def test_validation_judges_names_beside_boxes() -> None:
     batch = {key: [value] for key, value in item.items()} | {"pred": logits}
     batch["truth"] = [torch.from_numpy(item["truth"])]
     metric = OrganDice()
-    metric.update(OrganMasksd("pred", 64, LABELS)(batch)["judged"])
+    network = named_network()
+    untaught = OrganMasksd("pred", 64, LABELS, network)(batch)["judged"]
+    assert [one["organ"] for one in untaught] == ["liver"]  # what a name would find means nothing
+    network.named_prompts.tokens.data.fill_(1e-3)
+    metric.update(OrganMasksd("pred", 64, LABELS, network)(batch)["judged"])
     found = metric.summary()
     assert found["liver"] == pytest.approx(100, abs=1e-6)
     assert found["liver by name"] == pytest.approx(200 / 3, rel=0.1)  # half of it was found

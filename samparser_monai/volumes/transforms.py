@@ -14,6 +14,7 @@ from samparser_monai.geometry.bodies import body_box
 from samparser_monai.geometry.boxes import boxes_of
 from samparser_monai.geometry.components import instances_of
 from samparser_monai.geometry.frames import coverage, from_frame
+from samparser_monai.sam import SamNetwork
 from samparser_monai.volumes.reading import check_hounsfield, read_volume
 
 Item = dict[Hashable, Any]
@@ -157,11 +158,18 @@ class OrganMasksd(MapTransform):
         keys: of the logits.
         image_size: side of the model's square input, in pixels.
         labels: the organs in the order in which they were cut.
+        network: whose names that training never asked for are not judged.
     """
 
-    def __init__(self, keys: KeysCollection, image_size: int, labels: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        image_size: int,
+        labels: Mapping[str, Any],
+        network: SamNetwork | None = None,
+    ) -> None:
         super().__init__(keys)
-        self.image_size, self.names = image_size, list(labels)
+        self.image_size, self.names, self.network = image_size, list(labels), network
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Add the masks of every picture of the batch."""
@@ -182,8 +190,9 @@ class OrganMasksd(MapTransform):
             ]
             named = data["named"][n] if "names" in data else ()
             for organ, mask in zip(named, masks[len(organs) :], strict=True):
-                whole = truth == self.names.index(organ) + 1
-                judged.append((f"{organ} by name", mask, whole, True))
+                if organ in self._taught():
+                    whole = truth == self.names.index(organ) + 1
+                    judged.append((f"{organ} by name", mask, whole, True))
             found += [
                 {
                     "case": data["case"][n],
@@ -196,3 +205,7 @@ class OrganMasksd(MapTransform):
                 for organ, mask, whole, by_name in judged
             ]
         return {**data, "judged": found}
+
+    def _taught(self) -> list[str]:
+        known = None if self.network is None else self.network.named_prompts
+        return self.names if known is None else known.taught
