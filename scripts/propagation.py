@@ -173,7 +173,7 @@ def measure(
     result: dict[str, dict[str, float]] = defaultdict(dict)
     asked = {way: how for way, how in ways(parts, given.rule).items() if way in given.ways}
     names = network.named_prompts
-    known = [] if names is None else names.organs
+    known = [] if names is None else names.taught
     for way, (prompts, rule, naming) in tqdm(asked.items(), item["case"]):
         prompts = [p for p in prompts if naming is None or p["label"] in known]
         if not prompts or (way.endswith(UNNAMED) and not known):
