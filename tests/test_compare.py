@@ -89,7 +89,7 @@ def test_bad_arguments_are_told_before_anything_runs(
 
 
 def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
-    vary = ["rank=4,8", "band=0,1", "epochs=1,2"]
+    vary = ["space=neck,both", "rank=4,8", "band=0,1", "epochs=1,2"]
     found = compare.cells(["coefficients", "lora_xs", "svft"], ["frozen"], 1, vary)
     grid = [cell for cell in found if cell["method"] != "zero_shot"]
     names = {compare.name_of(cell) for cell in grid}
@@ -97,7 +97,7 @@ def test_option_of_a_method_gives_cells_to_the_methods_that_have_it() -> None:
         f"{kind}_epochs={epochs}_seed=0"
         for epochs in (1, 2)
         for kind in (
-            "coefficients_frozen",
+            *(f"coefficients_frozen_space={space}" for space in ("neck", "both")),
             *(f"lora_xs_frozen_rank={rank}" for rank in (4, 8)),
             *(f"svft_frozen_band={band}" for band in (0, 1)),
         )
@@ -221,16 +221,27 @@ def test_setting_of_a_later_version_counts_where_it_is_given(
     made: list[str], tmp_path: Path
 ) -> None:
     ((name, run),) = read_runs(tmp_path).items()
-    del run["depends"]["name_rate"]
+    del run["depends"]["focal"]
     write_run(tmp_path, name, run)
     assert not to_run(tmp_path, made)
-    with pytest.raises(InputError, match=r"name_rate was not there, is 0\.1"):
-        to_run(tmp_path, [*made, "--name_rate", "0.1"])
+    with pytest.raises(InputError, match=r"focal was not there, is 0\.1"):
+        to_run(tmp_path, [*made, "--focal", "0.1"])
     run["given"] = [*made, "--min_area", "7"]
     run["depends"]["min_area"] = "7"
     write_run(tmp_path, name, run)
     with pytest.raises(InputError, match="min_area was 7, is 100"):
         to_run(tmp_path, made)
+
+
+def test_how_names_are_asked_counts_where_they_are(made: list[str], tmp_path: Path) -> None:
+    ((name, run),) = read_runs(tmp_path).items()
+    run["depends"]["name_share"] = "0.5"  # the default of another day
+    write_run(tmp_path, name, run)
+    assert not to_run(tmp_path, made)
+    run["depends"]["names"] = "True"
+    write_run(tmp_path, name, run)
+    with pytest.raises(InputError, match=r"name_share was 0\.5, is 1\.0"):
+        to_run(tmp_path, [*made, "--names", "True"])
 
 
 def test_published_sam_does_not_depend_on_training(made: list[str], tmp_path: Path) -> None:

@@ -136,6 +136,20 @@ def test_baseline_is_the_best_by_validation() -> None:
     assert paired.baselines_of(groups)["the decoder alone"].runs == [runs[2]]
 
 
+@pytest.mark.parametrize("neck", [{}, {"space": "neck"}])
+def test_baseline_is_of_the_neck(neck: dict[str, str], tmp_path: Path) -> None:
+    for options, shift in (({"space": "transformer"}, 1.0), (neck, 3.0), ({"space": "both"}, 4.0)):
+        run = made("coefficients", 0, shift, 90.0 - shift)  # the neck's validate below another
+        run |= {"decoder": "frozen", "options": {**options, "rate_factor": "1"}}
+        write_run(tmp_path, grid.name_of(run), run)
+    text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+    rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| coef")}
+    over = {name.split()[-1]: row.split(" | ")[-1] for name, row in rows.items()}
+    assert over.pop("transformer") == "**-2.00** [-2.00, -2.00] |"
+    assert over.pop("both") == "**+1.00** [+1.00, +1.00] |"
+    assert list(over.values()) == [" |"]
+
+
 def test_lines_that_are_gone_leave_their_rows_out_and_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -109,6 +109,8 @@ def depends_on(
     own["defaults"] = {key: value for key, value in defaults.items() if not _wired({key: value})}
     keys = {key: value for key, value in own.items() if not _wired(value)} | given
     left_out = OF_THE_MACHINE | (TRAINING if cell["method"] == "zero_shot" else set())
+    if not keys.get("names"):  # how names are asked is nothing to those who are not
+        left_out |= {key for key in keys if key.startswith("name_")}
     told = {key: str(value) for key, value in keys.items() if key not in left_out}
     for key, value in told.items():
         if (key in PATHS or os.sep in value) and os.path.exists(value):

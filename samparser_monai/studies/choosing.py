@@ -1,23 +1,22 @@
 """Which cells a study has: what is combined, what the first seed tries, what the others take."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from samparser_monai.errors import InputError, at_least, unknown
-from samparser_monai.files import read_json
 from samparser_monai.harness.runs import Run, read_runs
 from samparser_monai.monai_command import options_of, overlays
-from samparser_monai.shipped import shipped
 from samparser_monai.studies.cell import TRAINING, Cell, name_of, validates
 
 METHODS = list(overlays("method"))
 DECODERS = ("tuned", "coefficients", "frozen")
 OWN = {
-    method: read_json(path).keys() - read_json(shipped("configs") / "train.json").keys()
+    method: set(re.findall(r"@(\w+)", path.read_text("utf-8")))
     for method, path in overlays("method").items()
 }
-"""The options of each method alone: varied, they give cells to the methods that have them."""
+"""What each method's overlay asks for: varied, it gives cells to the methods that do."""
 OPTIONS = set().union(*OWN.values())
 OF_A_CELL = {
     **{"method": "--methods", "decoder": "--decoder", "seed": "--seeds", "scenario": "--scenario"},

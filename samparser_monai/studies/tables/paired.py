@@ -18,6 +18,8 @@ from samparser_monai.studies.tables.runs import Run, markdown, name_of, numbers_
 DRAWS = 4000
 FEW = 10_000
 """Numbers are few below that."""
+NECK = "neck"
+"""The space of a method that is given none."""
 START = "SAM as published"
 BASELINES = {  # what the others are compared with: method, decoder
     START: ("zero_shot", "frozen"),
@@ -47,6 +49,11 @@ class Group:
     def kind(self) -> tuple[str, str]:
         """Return method and decoder; of options there are others."""
         return self.runs[0]["method"], self.runs[0]["decoder"]
+
+    @property
+    def space(self) -> str:
+        """Return which weights the coefficients are of."""
+        return self.runs[0]["options"].get("space", NECK)
 
 
 def groups_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Group]:
@@ -211,10 +218,12 @@ def table_of(groups: Sequence[Group], scores: Bootstrap, keys: Sequence[str]) ->
 def baselines_of(groups: Sequence[Group]) -> dict[str, Group]:
     """Return what the others of a setting are compared with, by name: of several, the best.
 
-    Which is the best the validation part says.
+    Which is the best the validation part says. Coefficients of other weights than the neck's are
+    none.
     """
     found = {
-        name: [group for group in groups if group.kind == kind] for name, kind in BASELINES.items()
+        name: [group for group in groups if group.kind == kind and group.space == NECK]
+        for name, kind in BASELINES.items()
     }
     return {
         name: max(same, key=lambda group: group.runs[0]["validation"])
