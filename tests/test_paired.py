@@ -1,5 +1,6 @@
 """Studies that choose by a part of their own: parts apart, choices by validation, intervals."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from samparser_monai.files import write_json
 from samparser_monai.harness import write_run
 from samparser_monai.harness.verdict import gains
 from samparser_monai.studies import grid
-from samparser_monai.studies.tables import pages, paired, studies
+from samparser_monai.studies.tables import pages, paired, paper, studies
 from samparser_monai.studies.tables.runs import groups_of
 from samparser_monai.training.parts import nested
 
@@ -179,3 +180,24 @@ def test_lines_that_are_gone_leave_their_rows_out_and_are_told(
             " not drawn",
         ],
     ]
+
+
+def test_signs_of_the_paper_are_those_of_rates_that_others_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gains = {"zero_shot": 0.0, "decoder_only": 1.0, "lora": 4.0, "coefficients": 2.0}
+    for study, few in (("coco", -1), ("coco_chosen", 1)):  # the other way round in few steps
+        write_json(tmp_path / "results" / study / "about.json", {"choose": ["rate_factor"]})
+        for seed, (method, gain) in itertools.product((0, 1), gains.items()):
+            run = made(method, seed, few * gain, 1.0)
+            run["options"] = run["options"] if few > 0 else {}
+            run["f1"] = {"tuned": {"20": 0.0}}
+            if method != "lora" or not seed:
+                write_run(tmp_path / "results" / study, f"{method}_{seed}", run)
+    assert paper.by_others("coco", "lora", "tuned").endswith("(**+3.00** [+3.00, +3.00]), one seed")
+    assert "(" not in paper.by_others("coco", "decoder_only", "tuned")
+    assert not paper.by_others("coco", "fact", "tuned") + paper.by_others("voc", "lora", "tuned")
+    (row,) = (line for line in paper.signs().splitlines() if line.startswith("| COCO"))
+    told = "| **-2.00** [-2.00, -2.00] | yes | +2.00 | no, not told apart from none |"
+    assert row == f"| COCO | -0.3 {told}"
