@@ -105,12 +105,54 @@ def test_table_bolds_what_is_told_apart_and_says_so(tmp_path: Path) -> None:
     assert "gain over SAM as published, **+2.00** [+2.00, +2.00], these reach: 512 (lora" in text
 
 
+def test_what_rests_on_one_score_is_told(tmp_path: Path) -> None:
+    runs = [made("zero_shot", 0, 0.0, 1.0)]
+    for seed, method in itertools.product((0, 1), ("decoder_only", "lora")):
+        run = made(method, seed, 2.0, 1.0)
+        if method == "lora":  # it is above by what it makes of one case alone
+            run["scores"]["liver"]["c2"] = [162.0]
+        runs.append(run)
+    for run in runs:
+        write_run(tmp_path, grid.name_of(run), run)
+    groups = paired.groups_of(runs, ["rate_factor"])
+    assert paired.counts_most(groups) == ("liver", "c2")
+    text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+    one = "The one score that counts most is liver of c2 (SAM as published: 60.0)"
+    before, now = text.split(f"**{one}. Without it:**")
+    gains = []
+    for part in (before, now):
+        (row,) = (line for line in part.splitlines() if line.startswith("| lora"))
+        gains.append([float(n) for n in re.findall(r"\| \**([+-]\S+?)\** \[", row)])
+    assert gains == [[2 + 100 / 16, 100 / 16], [2, 0]]
+    for run in runs[1:]:  # then both are above by as much everywhere
+        run["scores"]["liver"]["c2"] = [62.0]
+        write_run(tmp_path, grid.name_of(run), run)
+    text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+    assert "what is told apart is the same without it" in text and "Without it:" not in text
+
+
+def test_one_seed_tells_nothing_apart(tmp_path: Path) -> None:
+    for run in (made("zero_shot", 0, 0.0, 1.0), made("lora", 0, 2.0, 1.0)):
+        write_run(tmp_path, grid.name_of(run), run)
+    text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+    assert "| +2.00 [+2.00, +2.00] |" in text and "Above it nothing. Below it nothing." in text
+
+
+def test_run_that_scored_other_cases_is_refused(tmp_path: Path) -> None:
+    start, run = made("zero_shot", 0, 0.0, 1.0), made("lora", 0, 2.0, 1.0)
+    del run["scores"]["liver"]["c3"]
+    for of in (start, run):
+        write_run(tmp_path, grid.name_of(of), of)
+    with pytest.raises(InputError, match=r"lora, .*seed 0, did not score liver of c3"):
+        paired.section_of(tmp_path, {"choose": ["rate_factor"]})
+
+
 def test_baseline_is_that_of_the_same_setting(tmp_path: Path) -> None:
     gains = {"5": 2.0, "20": -1.0}  # of the decoder alone over SAM as published, which differs too
     runs = []
-    for shift, gain in gains.items():
+    for (shift, gain), seed in itertools.product(gains.items(), (0, 1)):
         for method, over in (("zero_shot", 0.0), ("decoder_only", gain), ("lora", gain + 3)):
-            run = made(method, 0, over + 10 * float(shift), 1.0)
+            run = made(method, seed, over + 10 * float(shift), 1.0)
             run["options"]["box_shift"] = shift
             run["published"] = {"mean": 10 * float(shift)}
             write_run(tmp_path, grid.name_of(run), run)
@@ -123,7 +165,7 @@ def test_baseline_is_that_of_the_same_setting(tmp_path: Path) -> None:
         row = rows[f"| lora, decoder tuned, box_shift {shift}"]
         assert [f"{n:+.2f}" for n in (gain + 3, 3)] == re.findall(r"\*\*(\S+)\*\*", row)
     lines = studies.table_of(groups_of(runs)).splitlines()[2:]  # worst first
-    over_decoder = [line.split("|")[-2].strip() for line in lines]
+    over_decoder = [line.split("|")[-2].split(" ±")[0].strip() for line in lines]
     assert over_decoder == ["-2.00", "", "+3.00", "", "+1.00", "+3.00"]
 
 
@@ -142,7 +184,8 @@ def test_baseline_is_of_the_neck(neck: dict[str, str], tmp_path: Path) -> None:
     for options, shift in (({"space": "transformer"}, 1.0), (neck, 3.0), ({"space": "both"}, 4.0)):
         run = made("coefficients", 0, shift, 90.0 - shift)  # the neck's validate below another
         run |= {"decoder": "frozen", "options": {**options, "rate_factor": "1"}}
-        write_run(tmp_path, grid.name_of(run), run)
+        for seed in (0, 1):
+            write_run(tmp_path, f"{shift}_{seed}", run | {"seed": seed})
     text = paired.section_of(tmp_path, {"choose": ["rate_factor"]})
     rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| coef")}
     over = {name.split()[-1]: row.split(" | ")[-1] for name, row in rows.items()}

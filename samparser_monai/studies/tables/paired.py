@@ -13,9 +13,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from samparser_monai.studies.choosing import setting_of
+from samparser_monai.studies.tables.bootstrap import (
+    DRAWS,
+    Array,
+    Bootstrap,
+    Interval,
+    Score,
+    interval,
+    told,
+)
 from samparser_monai.studies.tables.runs import Run, markdown, name_of, numbers_of, runs_of
 
-DRAWS = 4000
 FEW = 10_000
 """Numbers are few below that."""
 NECK = "neck"
@@ -27,11 +35,8 @@ BASELINES = {  # what the others are compared with: method, decoder
     "512 coefficients": ("coefficients", "frozen"),
 }
 HOW = """In brackets the 95 % interval of a bootstrap over cases and seeds, both drawn anew {draws}
-times; differences are paired by case and seed, and bold where their interval leaves zero out. With
-few cases such intervals are somewhat too narrow."""
-Array = np.ndarray[Any, Any]
-Interval = tuple[float, float, float]
-"""A figure, and the ends of its interval."""
+times; differences are paired by case and seed, and bold where their interval leaves zero out, but
+for what has one seed. With few cases or seeds such intervals are somewhat too narrow."""
 
 
 @dataclass
@@ -124,73 +129,48 @@ def _number(text: str) -> float:
         return 0.0
 
 
-def drawn(count: int, seed: int) -> Array:
-    """Return how often each of some things is drawn, draws x things; first, each is once."""
-    draw = np.random.RandomState(seed)  # the one generator that numpy promises never to change
-    draws = draw.multinomial(count, np.full(count, 1 / count), DRAWS)
-    return np.vstack([np.ones((1, count)), draws])
+def counts_most(groups: Sequence[Group]) -> Score:
+    """Return the one score without which what a group gains over SAM as published changes most."""
+    scores = groups[0].runs[0]["scores"]
+    start = baselines_of(groups)[START].runs[0]
 
+    def gains(without: Score | None) -> Array:
+        left = Bootstrap(scores, without)
+        means = [[left.mean(left.sums(run)) for run in group.runs] for group in groups]
+        return np.array([np.mean(of) for of in means]) - left.mean(left.sums(start))
 
-class Bootstrap:
-    """The cases of a study drawn anew, the same for all that is asked.
-
-    Args:
-        scores: group of cases (an organ, say) -> case -> its scores, as a run keeps them.
-    """
-
-    def __init__(self, scores: dict[str, dict[str, list[float]]]) -> None:
-        self.groups = sorted(scores)
-        self.cases = sorted({case for of in scores.values() for case in of})
-        self.weights = drawn(len(self.cases), 0)
-
-    def sums(self, run: Run) -> tuple[Array, Array]:
-        """Return sum and count of a run's scores, cases x groups."""
-        of = [[run["scores"][g].get(case, []) for g in self.groups] for case in self.cases]
-        return (
-            np.array([[sum(scores) for scores in row] for row in of]),
-            np.array([[len(scores) for scores in row] for row in of]),
-        )
-
-    def draws(self, runs: Sequence[Run], less: Sequence[Run] = ()) -> Array:
-        """Return the mean over groups of the mean over their scores: as it is, and of each draw.
-
-        Args:
-            runs: a run to a seed.
-            less: of the same seeds, to be taken away; seeds that one side lacks are left out.
-        """
-        others = {run["seed"]: self.sums(run)[0] for run in less}
-        if less and less[0]["method"] == "zero_shot":  # the same for all seeds
-            others = dict.fromkeys([run["seed"] for run in runs], others[0])
-        kept = [run for run in runs if run["seed"] in others or not less]
-        values = [self.sums(run)[0] - others.get(run["seed"], 0.0) for run in kept]
-        seeds = drawn(len(kept), 1) / len(kept)
-        summed = np.einsum("dc,ds,scg->dg", self.weights, seeds, np.array(values), optimize=True)
-        counted = self.weights @ self.sums(kept[0])[1]
-        # a group that no drawn case shows says nothing in that draw
-        with np.errstate(invalid="ignore"):
-            return np.nanmean(np.where(counted > 0, summed / counted, np.nan), axis=1)
-
-
-def interval(draws: Array) -> Interval:
-    """Return what is, and the ends of the 95 % interval of what was drawn."""
-    low, high = np.percentile(draws[1:], [2.5, 97.5])
-    return float(draws[0]), float(low), float(high)
+    known, before = Bootstrap(scores), gains(None)
+    return max(known.counts, key=lambda at: np.abs(gains(at) - before).max())
 
 
 def section_of(folder: Path, about: dict[str, Any]) -> str:
     """Return the tables of a study, one to a setting, its picture and what is known by it."""
-    tables: list[str] = []
-    sentences: list[str] = []
+    parts = [HOW.format(draws=DRAWS)]
     for groups in by_setting(groups_of(runs_of(folder), about["choose"])):
-        scores = Bootstrap(groups[0].runs[0]["scores"])
-        tables += table_of(groups, scores, about["choose"])
-        sentences.append(few(groups, scores))
-    picture = f"![gain against numbers trained](results_{folder.name}.png)"
-    parts = [HOW.format(draws=DRAWS), *tables, picture, *sentences]
+        scores = groups[0].runs[0]["scores"]
+        parts += told_by(groups, Bootstrap(scores), about["choose"])
+        if START in baselines_of(groups) and len(groups) > 1:
+            parts += without_one(groups, about["choose"])
+    parts.append(f"![gain against numbers trained](results_{folder.name}.png)")
     return "\n\n".join(filter(None, parts))
 
 
-def table_of(groups: Sequence[Group], scores: Bootstrap, keys: Sequence[str]) -> tuple[str, str]:
+def without_one(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
+    """Return what is known without the one score that counts most, where it is other than with."""
+    scores = groups[0].runs[0]["scores"]
+    group, case = most = counts_most(groups)
+    before, now = (told_by(groups, Bootstrap(scores, without), keys) for without in (None, most))
+    name = case if len(scores) == 1 else f"{group} of {case}"
+    published = np.mean(baselines_of(groups)[START].runs[0]["scores"][group][case])
+    one = f"The one score that counts most is {name} (SAM as published: {published:.1f})"
+    if [line.split(" Not told")[0] for line in before[1].splitlines()] == [
+        line.split(" Not told")[0] for line in now[1].splitlines()
+    ]:
+        return [f"{one}: what is told apart is the same without it."]
+    return [f"**{one}. Without it:**", *now]
+
+
+def told_by(groups: Sequence[Group], scores: Bootstrap, keys: Sequence[str]) -> list[str]:
     """Return the table of groups of one setting, and in sentences what it tells apart."""
     columns = ["what trains", "numbers", "seeds", f"{', '.join(keys)} (of)", "mean"]
     rows = [
@@ -209,10 +189,11 @@ def table_of(groups: Sequence[Group], scores: Bootstrap, keys: Sequence[str]) ->
             for group in groups
             if group is not baseline and group.kind[0] != "zero_shot"
         }
+        single = [group.name for group in groups if len(group.runs) == 1]
         for row in rows:
-            row.append(told(over[row[0]], "+") if row[0] in over else "")
-        known.append(f"- {known_beside(name, over)}")
-    return markdown(columns, rows), "\n".join(known)
+            row.append(told(over[row[0]], "+", row[0] not in single) if row[0] in over else "")
+        known.append(f"- {known_beside(name, over, single)}")
+    return [markdown(columns, rows), "\n".join(known), few(groups, scores)]
 
 
 def baselines_of(groups: Sequence[Group]) -> dict[str, Group]:
@@ -232,17 +213,16 @@ def baselines_of(groups: Sequence[Group]) -> dict[str, Group]:
     }
 
 
-def told(values: Interval, sign: str = "") -> str:
-    """Return a figure with its interval; a difference (a sign) is bold if it is told apart."""
-    mean, low, high = values
-    mark = "**" if sign and not low <= 0 <= high else ""
-    return f"{mark}{mean:{sign}.2f}{mark} [{low:{sign}.2f}, {high:{sign}.2f}]"
+def known_beside(name: str, over: dict[str, Interval], single: Sequence[str] = ()) -> str:
+    """Return in a sentence what is told apart from a baseline.
 
-
-def known_beside(name: str, over: dict[str, Interval]) -> str:
-    """Return in a sentence what is told apart from a baseline."""
-    above = [what for what, (_, low, _) in over.items() if low > 0]
-    below = [what for what, (_, _, high) in over.items() if high < 0]
+    Args:
+        name: of the baseline.
+        over: what trains -> by how much it is above it.
+        single: of them, those with one seed, which are not.
+    """
+    above = [what for what, (_, low, _) in over.items() if low > 0 and what not in single]
+    below = [what for what, (_, _, high) in over.items() if high < 0 and what not in single]
     same = {what: of for what, of in over.items() if what not in above + below}
     parts = [
         f"above it {'; '.join(above) or 'nothing'}",
@@ -262,12 +242,15 @@ def few(groups: Sequence[Group], scores: Bootstrap) -> str:
     gain = scores.draws(whole.runs, start.runs)
     if interval(gain)[1] <= 0:
         return "The decoder alone gains nothing that is told apart: few numbers have no measure."
-    shares = [
-        f"{numbers_of(group.runs[0]):,} ({group.name}) {share:.0f} % [{low:.0f}, {high:.0f}]"
-        for group in groups
-        if group is not whole and 0 < numbers_of(group.runs[0]) < FEW
-        for share, low, high in [interval(100 * scores.draws(group.runs, start.runs) / gain)]
-    ]
+    shares = []
+    for group in groups:
+        seeds = [run["seed"] for run in group.runs]
+        same = [run for run in whole.runs if run["seed"] in seeds]
+        if group is not whole and same and 0 < numbers_of(group.runs[0]) < FEW:
+            alone = scores.draws(same, start.runs)
+            share, low, high = interval(100 * scores.draws(group.runs, start.runs) / alone)
+            numbers = f"{numbers_of(group.runs[0]):,} ({group.name})"
+            shares.append(f"{numbers} {share:.0f} % [{low:.0f}, {high:.0f}]")
     return (
         f"Few numbers: of what the decoder's {numbers_of(whole.runs[0]):,} gain over SAM as "
         f"published, {told(interval(gain), '+')}, these reach: {'; '.join(shares)}."

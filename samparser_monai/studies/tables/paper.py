@@ -8,19 +8,13 @@ from functools import partial
 from samparser_monai.files import read_json
 from samparser_monai.methods import count_variants
 from samparser_monai.sam import architecture
-from samparser_monai.studies.tables.paired import (
-    NECK,
-    Bootstrap,
-    Group,
-    Interval,
-    groups_of,
-    interval,
-    told,
-)
+from samparser_monai.studies.tables.bootstrap import Bootstrap, Interval, interval, told
+from samparser_monai.studies.tables.paired import NECK, Group, groups_of
 from samparser_monai.studies.tables.parameters import PAPER
 from samparser_monai.studies.tables.runs import (
     RESULTS,
     Run,
+    above,
     differences,
     figure,
     has_runs,
@@ -186,9 +180,8 @@ def signs() -> str:
             line += ["", ""]
         few = chosen(study, "coefficients", "tuned", {})
         if over := differences(few, chosen(study, "lora", "tuned", {})):
-            mean = statistics.mean(over)
-            apart = len(over) > 1 and abs(mean) > statistics.stdev(over)
-            line += [figure(over, sign="+"), _same(mean, own - lora, apart)]
+            same = _same(statistics.mean(over), own - lora, above(over) != "not told apart")
+            line += [figure(over, sign="+"), same]
         lines.append(line)
     columns = ["set", "printed", BY_OTHERS, "the same sign", "few steps", "the same sign"]
     return markdown(columns, lines)

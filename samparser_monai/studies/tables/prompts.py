@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from samparser_monai.studies.tables.paired import Bootstrap, interval, told
+from samparser_monai.studies.tables.bootstrap import Bootstrap, interval, told
 from samparser_monai.studies.tables.runs import Run, markdown
 
 

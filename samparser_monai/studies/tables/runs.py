@@ -4,6 +4,8 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from scipy.stats import ttest_1samp
+
 from samparser_monai.harness.runs import FILE, Run, read_runs
 
 RESULTS = Path("results")
@@ -59,6 +61,15 @@ def differences(runs: list[Run], others: list[Run]) -> list[float]:
     """Return by how much each run is above the other of its seed."""
     of = {run.get("seed"): run["tuned"]["mean"] for run in others}
     return [run["tuned"]["mean"] - of[run.get("seed")] for run in runs if run.get("seed") in of]
+
+
+def above(values: list[float], least: float = 0.0) -> str:
+    """Tell whether values are above another in the mean, by the 95 % interval of a t-test."""
+    if len(values) > 1:
+        low, high = ttest_1samp(values, least).confidence_interval()
+        if not low <= least <= high:
+            return "yes" if low > least else "no"
+    return "not told apart"
 
 
 def figure(values: list[float], digits: int = 2, sign: str = "") -> str:

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 from samparser_monai.studies.tables.runs import (
     RESULTS,
     Run,
+    above,
     differences,
     figure,
     groups_of,
@@ -42,6 +43,8 @@ FEW = {  # what the claim is about: method, decoder
 }
 WITHIN = 0.3
 """What the claim allows between 512 numbers and the decoder's four million."""
+HEAVY = ("pancreas", "curvas10006")
+"""The score that counts most, as a study of the same patients finds it, see paired.counts_most."""
 
 
 def page() -> str:
@@ -92,8 +95,12 @@ def _rate(group: list[Run]) -> float:
     return float(group[0]["options"][_rated(group[0])])
 
 
-def by_size() -> dict[int, dict[str, list[Run]]]:
-    """Return size of the training set -> what trains -> runs."""
+def by_size(left_out: tuple[str, str] | None = None) -> dict[int, dict[str, list[Run]]]:
+    """Return size of the training set -> what trains -> runs.
+
+    Args:
+        left_out: organ and case that the runs' means leave out.
+    """
     size = int(_about(METHODS)["train_size"])
     runs = [(size, run) for run in runs_of(METHODS) if not run["options"]]
     runs += [(int(r["options"]["train_size"]), r) for r in runs_of(SIZES) if r["options"]]
@@ -101,7 +108,8 @@ def by_size() -> dict[int, dict[str, list[Run]]]:
     for size, run in sorted(runs, key=lambda pair: pair[0]):
         for name, (method, decoder) in FEW.items():
             if (run["method"], run["decoder"]) == (method, decoder):
-                found.setdefault(size, {}).setdefault(name, []).append(run)
+                own = without(run, *left_out) if left_out else run
+                found.setdefault(size, {}).setdefault(name, []).append(own)
     return found
 
 
@@ -131,36 +139,43 @@ def _cell(of: dict[str, list[Run]], runs: list[Run]) -> str:
 
 
 def claim() -> str:
-    """Return what became of the claim at each size."""
+    """Return what became of the claim at each size, with all scores and without one."""
+    return (
+        "\n## The claim\n\n512 coefficients alone reach the decoder's four million within "
+        f"{WITHIN} DSC; 9 156 equal it; both beat it when data are few. Told apart by the 95 % "
+        "interval of a t-test over seeds.\n\n"
+        + _claim(by_size())
+        + f"\n\nThe same without the {' of '.join(HEAVY)}: one slice, which SAM as published "
+        "misses and 512 coefficients find by some seeds.\n\n" + _claim(by_size(HEAVY)) + "\n"
+    )
+
+
+def _claim(found: dict[int, dict[str, list[Run]]]) -> str:
     lines = []
     whole, few = "decoder only", list(FEW)
-    for size, of in by_size().items():
+    for size, of in found.items():
         if not {whole, few[1], few[3]} <= of.keys():
             continue  # not measured yet
         alone, both = (differences(of[name], of[whole]) for name in (few[1], few[3]))
         lines.append(
             [
                 *(str(size), str(len(alone))),
-                *(figure(alone, sign="+"), "yes" if statistics.mean(alone) >= -WITHIN else "no"),
-                *(figure(both, sign="+"), "yes" if statistics.mean(both) >= 0 else "no"),
-                " / ".join(map(_beats, (alone, both))),
+                *(figure(alone, sign="+"), above(alone, -WITHIN), above(alone)),
+                *(figure(both, sign="+"), above(both)),
             ]
         )
-    columns = ["slices", "seeds", "512 less decoder only", f"within {WITHIN}"]
-    columns += ["9 156 less decoder only", "equal or above", "512 / 9 156 beat it"]
-    return (
-        "\n## The claim\n\n512 coefficients alone reach the decoder's four million within "
-        f"{WITHIN} DSC; 9 156 equal it; both beat it when data are few.\n\n"
-        + markdown(columns, lines)
-        + "\n"
-    )
+    columns = ["slices", "seeds", "512 less decoder only", f"above -{WITHIN}", "above it"]
+    return markdown([*columns, "9 156 less decoder only", "above it"], lines)
 
 
-def _beats(over: list[float]) -> str:
-    """Tell whether differences are above none by more than their standard deviation."""
-    if len(over) < 2 or abs(statistics.mean(over)) <= statistics.stdev(over):
-        return "not told apart"
-    return "yes" if statistics.mean(over) > 0 else "no"
+def without(run: Run, organ: str, case: str) -> Run:
+    """Return a run whose mean over organs of the mean over slices leaves a case's organ out."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in run["cases"]:
+        if row["model"] == "tuned" and (row["organ"], row["case"]) != (organ, case):
+            found.setdefault(row["organ"], []).append((row["slices"], row["dsc_slices"]))
+    means = [sum(n * dsc for n, dsc in of) / sum(n for n, _ in of) for of in found.values()]
+    return {**run, "tuned": {"mean": statistics.mean(means)}}
 
 
 def draw(path: Path) -> None:
