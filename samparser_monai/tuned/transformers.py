@@ -56,7 +56,7 @@ def transformers_model(network: SamNetwork) -> Any:
     if not isinstance(network.image_encoder, ViTEncoder):
         raise InputError(
             f"backbone={network.backbone!r}: transformers' SamModel has SAM's ViT encoder alone, "
-            "no TinyViT; use merge or export-onnx, or a vit_b, vit_l or vit_h"
+            "no TinyViT; use `tuned merge` or `tuned onnx`, or a vit_b, vit_l or vit_h"
         )
     from transformers import SamModel
 

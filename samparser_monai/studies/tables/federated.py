@@ -120,11 +120,10 @@ def _privacy(ways: Ways, private: list[str]) -> str:
     return f"""
 #### With FLARE's filters for privacy
 
-A tenth of the numbers, each clipped to 0.02 a case (svt); the smallest numbers left at zero
-(percentile). Steps above the bound are averaged here, to show what they do.
+A tenth of the numbers, each clipped to 0.02 a case (svt). Steps above the bound are averaged here,
+to show what they do.
 
-    python scripts/federated_study.py FOLDER --hospitals ... --epsilons 1000 100 10 \\
-        --percentiles 50 90
+    python scripts/federated_study.py FOLDER --hospitals ... --epsilons 1000 100 10
 
 {markdown(columns, rows)}
 """

@@ -31,8 +31,8 @@ of each which pictures, how many, and by which command. So rows compare with eac
 the signs of the printed figures beside them, not with their size. Mean ± standard deviation over
 seeds; in brackets the difference to the decoder alone, seed by seed.
 
-What to believe first are the tables of "rates chosen by others": patients or pictures that no table
-reports chose the rates, and all methods have the same hundred steps and more. There brackets hold
+What to believe first are the tables of "rates chosen by others": patients or pictures that their
+tables do not report chose the rates, and all methods have the same hundred steps and more. There brackets hold
 the difference to the decoder alone and its 95 % interval, bold where that leaves zero out. The
 others have 30 to 60 steps, and the rates on CT were chosen on the patients that are reported, see
 [study.md](study.md).
