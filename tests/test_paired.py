@@ -238,9 +238,9 @@ def test_signs_of_the_paper_are_those_of_rates_that_others_chose(
             run["f1"] = {"tuned": {"20": 0.0}}
             if method != "lora" or not seed:
                 write_run(tmp_path / "results" / study, f"{method}_{seed}", run)
-    assert paper.by_others("coco", "lora", "tuned").endswith("(**+3.00** [+3.00, +3.00]), one seed")
+    assert paper.by_others("coco", "lora", "tuned").endswith("(+3.00 [+3.00, +3.00], 1 seed)")
     assert "(" not in paper.by_others("coco", "decoder_only", "tuned")
     assert not paper.by_others("coco", "fact", "tuned") + paper.by_others("voc", "lora", "tuned")
     (row,) = (line for line in paper.signs().splitlines() if line.startswith("| COCO"))
-    told = "| **-2.00** [-2.00, -2.00] | yes | +2.00 | no, not told apart from none |"
-    assert row == f"| COCO | -0.3 {told}"
+    few = "+2.00 | no, not told apart from none |"  # one seed of LoRA
+    assert row == f"| COCO | -0.3 | -2.00 [-2.00, -2.00] | yes, not told apart from none | {few}"

@@ -32,10 +32,11 @@ the signs of the printed figures beside them, not with their size. Mean ± stand
 seeds; in brackets the difference to the decoder alone, seed by seed.
 
 What to believe first are the tables of "rates chosen by others": patients or pictures that their
-tables do not report chose the rates, and all methods have the same hundred steps and more. There brackets hold
-the difference to the decoder alone and its 95 % interval, bold where that leaves zero out. The
-others have 30 to 60 steps, and the rates on CT were chosen on the patients that are reported, see
-[study.md](study.md).
+tables do not report chose the rates, and all methods have the same hundred steps and more. There
+brackets hold the difference to the decoder alone and its 95 % interval, bold where that leaves zero
+out. On CT much of it rests on one score: [results.md](results.md#ct-rates-chosen-by-patients-of-their-own)
+has it without that too. The others have 30 to 60 steps, and the rates on CT were chosen on the
+patients that are reported, see [study.md](study.md).
 """
 CT = "methods_on_ct"
 ROWS = {  # as printed: method, decoder, and the paper's figures in the order of SETS
@@ -69,8 +70,8 @@ def page() -> str:
             spaces(),
             "\n## Table 2: bases or coefficients\n",
             parts(),
-            f"\n## Table 3: methods\n\nDSC on CT, mIoU on pictures, {BY_OTHERS}.\n",
-            methods({study: name for study, name in SETS.items() if study in CHOSEN}, by_others),
+            f"\n## Table 3: methods\n\n3-D DSC on CT, mIoU on pictures, {BY_OTHERS}.\n",
+            methods({study: SETS[study] for study in SETS if study in CHOSEN}, by_others),
             "\nFew steps; mIoU / F1 but for CT.\n",
             methods(SETS, few_steps),
             "\n## Table 4: what it costs\n\n" + COSTS,
@@ -110,27 +111,39 @@ def compared(study: str) -> dict[tuple[str, str, str], Group]:
     folder = RESULTS / CHOSEN.get(study, "")
     if study not in CHOSEN or not has_runs(folder):
         return {}
-    groups = groups_of(runs_of(folder), read_json(folder / "about.json")["choose"])
-    return {(*group.kind, group.space): group for group in groups}
+    keys = read_json(folder / "about.json")["choose"]
+    return {
+        (*group.kind, group.space): group
+        for group in groups_of(runs_of(folder), keys)
+        if group.runs[0]["options"].keys() <= {*keys, "space"}
+    }
 
 
 def beside(group: Group, other: Group) -> Interval:
-    """Return how much a group is above another of its study."""
+    """Return how much a group is above another of its study, by the seeds that both have."""
     return interval(Bootstrap(group.runs[0]["scores"]).draws(group.runs, other.runs))
 
 
+def in_common(group: Group, other: Group) -> int:
+    """Return how many seeds two groups of a study have in common."""
+    return len({run["seed"] for run in group.runs} & {run["seed"] for run in other.runs})
+
+
 def by_others(study: str, method: str, decoder: str, space: str = NECK) -> str:
-    """Return mean (difference to the decoder alone, its interval); nothing where it was not run."""
+    """Return mean (difference to the decoder alone, its interval); nothing where it was not run.
+
+    The difference is that of the seeds that both have; how many, where they are fewer.
+    """
     found = compared(study)
     group, alone = (found.get(of) for of in ((method, decoder, space), (*ALONE, NECK)))
     if group is None:
         return ""
     text = f"{Bootstrap(group.runs[0]['scores']).draws(group.runs)[0]:.2f}"
-    if method == "zero_shot":
+    if method == "zero_shot" or alone is None or group is alone:
         return text
-    if alone not in (None, group):
-        text += f" ({told(beside(group, alone), '+')})"
-    return text + (", one seed" if len(group.runs) == 1 else "")
+    seeds = in_common(group, alone)
+    few = f", {seeds} seed{'s' * (seeds > 1)}" if seeds < len(alone.runs) else ""
+    return f"{text} ({told(beside(group, alone), '+', seeds > 1)}{few})"
 
 
 def spaces() -> str:
@@ -175,7 +188,8 @@ def signs() -> str:
         ours, other = (found.get((m, "tuned", NECK)) for m in ("coefficients", "lora"))
         if ours and other:
             mean, low, high = values = beside(ours, other)
-            line += [told(values, "+"), _same(mean, own - lora, not low <= 0 <= high)]
+            apart = in_common(ours, other) > 1 and not low <= 0 <= high
+            line += [told(values, "+", apart), _same(mean, own - lora, apart)]
         else:
             line += ["", ""]
         few = chosen(study, "coefficients", "tuned", {})
