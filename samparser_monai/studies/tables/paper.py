@@ -35,8 +35,9 @@ What to believe first are the tables of "rates chosen by others": patients or pi
 tables do not report chose the rates, and all methods have the same hundred steps and more. There
 brackets hold the difference to the decoder alone and its 95 % interval, bold where that leaves zero
 out. On CT much of it rests on one score:
-[its table](results.md#ct-rates-chosen-by-patients-of-their-own) is there without it too. The others have 30 to 60 steps, and the rates on CT were chosen on the
-patients that are reported, see [study.md](study.md).
+[its table](results.md#ct-rates-chosen-by-patients-of-their-own) is there without it too. The others
+have 30 to 60 steps, and the rates on CT were chosen on the patients that are reported, see
+[study.md](study.md).
 """
 CT = "methods_on_ct"
 ROWS = {  # as printed: method, decoder, and the paper's figures in the order of SETS
