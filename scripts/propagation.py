@@ -29,8 +29,8 @@ from samparser_monai.files import keep_apart
 from samparser_monai.harness import read_runs, write_run
 from samparser_monai.sam import SamNetwork, backbone_named, build
 from samparser_monai.sam.engines import prefix_hash, with_engine
+from samparser_monai.states import differences
 from samparser_monai.training.features import FeatureCache
-from samparser_monai.training.resuming import differences
 from samparser_monai.tuned.part import open_tuned
 from samparser_monai.volumes.cases import list_volumes
 from samparser_monai.volumes.naming import Naming

@@ -1,6 +1,7 @@
 """Many cases: broken ones among good ones, killed runs, shares, what is left for people."""
 
 import json
+import logging
 import os
 import re
 import time
@@ -110,6 +111,30 @@ def test_resume_does_only_what_is_left(tmp_path: Path, options: dict) -> None:
     assert len(pd.read_csv(out / "cases.csv")) == 3
     told = infer(options, resume=True, plane="axial")
     assert "made otherwise: options.plane was acquisition, is axial; ask for the same" in told
+
+
+def test_resume_does_again_what_was_made_of_other_files_or_prompts(
+    tmp_path: Path, options: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    for case in "abc":
+        save_volume(tmp_path / "in" / f"{case}.nii.gz", ct(0)[0])
+    write_prompts(tmp_path, "a", "b", "c")
+    assert not infer(options)
+    out = tmp_path / "out"
+    before = {case: nib.load(out / f"{case}.nii.gz").get_fdata() for case in "abc"}
+    save_volume(tmp_path / "in" / "a.nii.gz", ct(1)[0][:20])  # another, which the box leaves
+    prompts = json.loads((tmp_path / "prompts.json").read_text())
+    prompts["b"] = [{**BOX, "label": "spleen"}]
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
+    caplog.set_level(logging.INFO)
+    told = infer(options, resume=True)
+    assert "1 of 3 cases failed, the first is 'a'" in told
+    assert "a.nii.gz that lies there is not its answer" in told
+    assert caplog.text.count("was made of other files or prompts: it is done again") == 2
+    found = {case: nib.load(out / f"{case}.nii.gz").get_fdata() for case in "bc"}
+    assert (found["b"].astype(bool) == before["b"].astype(bool)).all()
+    assert found["b"].max() != before["b"].max() and (found["c"] == before["c"]).all()
+    assert set(pd.read_csv(out / "cases.csv").set_index("case").loc["b", ["organ"]]) == {"spleen"}
 
 
 def test_processes_share_the_cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from monai.transforms import RandFlipd
 from torch import nn
 
 from samparser_monai.errors import InputError, root_cause
+from samparser_monai.states import digest_of, states_of
 from samparser_monai.training.epochs import cosine
-from samparser_monai.training.resuming import Settings, checkpoint_of, digest_of, states_of
+from samparser_monai.training.resuming import Settings, checkpoint_of
 
 
 def settings(**more: Any) -> Settings:

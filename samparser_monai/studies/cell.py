@@ -32,7 +32,7 @@ from samparser_monai.fetch import sha256_of
 from samparser_monai.files import read_json, write_json
 from samparser_monai.monai_command import command, options_of
 from samparser_monai.sam.checkpoints import WEIGHTS
-from samparser_monai.training.resuming import files_at
+from samparser_monai.states import files_at
 
 PACKAGES = ("monai", "torch", "segment-anything", "samparser-monai")
 OF_THE_MACHINE = {

@@ -26,6 +26,7 @@ from samparser_monai.errors import InputError, at_least, writable
 from samparser_monai.files import read_json, sockets_fit, write_json
 from samparser_monai.harness.runs import FILE, Run, read_runs, write_run
 from samparser_monai.monai_command import ENVIRONMENT, command, options_of
+from samparser_monai.states import differences
 from samparser_monai.studies.cell import (
     Cell,
     contents_of,
@@ -46,7 +47,6 @@ from samparser_monai.studies.choosing import (
     published,
     refuse_of_a_cell,
 )
-from samparser_monai.training.resuming import differences
 
 
 def to_run(grid: list[Cell], folder: Path, scenario: str, options: list[str]) -> list[Cell]:

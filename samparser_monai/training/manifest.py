@@ -21,7 +21,7 @@ from samparser_monai.errors import InputError, told
 from samparser_monai.fetch import sha256_of
 from samparser_monai.files import read_json, write_json
 from samparser_monai.sam import SamNetwork
-from samparser_monai.training.resuming import differences, plain, states_of
+from samparser_monai.states import differences, plain, states_of
 
 PACKAGES = (
     *("torch", "monai", "pytorch-ignite", "numpy", "scipy", "pandas", "segment-anything", "timm"),
@@ -130,7 +130,7 @@ class Manifest:
 
 
 def _model(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what all cases of a run have in common; cases and prompts may be mended between."""
+    """Return what all cases of a run have in common; those whose files change are done again."""
     inputs = {k: v for k, v in content["inputs"].items() if k in ("tuned", "model_file")}
     parts = [v["digest"] if isinstance(v, Mapping) else v for v in inputs.values()]
     return {key: content[key] for key in ("weights", "method", "options")} | {"tuned": parts}

@@ -13,6 +13,7 @@ from monai.engines import SupervisedEvaluator
 
 from samparser_monai.errors import InputError, told
 from samparser_monai.files import DiskFull, keep_apart
+from samparser_monai.states import digest_of
 from samparser_monai.volumes.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,10 @@ class CaseDataset(Dataset):
         data: items {image, case, prompts, error?}.
         transform: of an item.
         output_dir: where ``resume`` looks for what is done.
-        resume: leave out the cases that were finished there.
+        resume: leave out the cases that were finished there, of the same files and prompts.
+
+    Attributes:
+        made_of: case -> a hash of its files' states and its prompts, which its record keeps.
 
     Raises:
         InputError: two cases, or an input of one, would be one file of output_dir.
@@ -48,14 +52,25 @@ class CaseDataset(Dataset):
         rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
         self.shares = [self.cases[r::world] for r in range(world)]
         own = list(data[rank::world])
+        self.made_of = {item["case"]: digest_of([item]) for item in own}
         if resume:
             count = len(own)
-            own = [item for item in own if not _done(Path(output_dir), item["case"])]
+            own = [item for item in own if not self._is_done(Path(output_dir), item["case"])]
             log.info("%d cases are finished, %d are to be done", count - len(own), len(own))
         for item in own:
             if "error" in item:
                 log.warning("%s: %s", item["case"], item["error"])
         super().__init__(own, transform)
+
+    def _is_done(self, folder: Path, case: str) -> bool:
+        """Tell whether a case was finished in ``folder``, of the same files and prompts."""
+        path = record_file(folder, case)
+        if not (path.exists() and (folder / f"{case}.nii.gz").exists()):
+            return False
+        record = json.loads(path.read_text())
+        if "error" not in record and record.get("made_of") != self.made_of[case]:
+            log.warning("%s was made of other files or prompts: it is done again", case)
+        return "error" not in record and record.get("made_of") == self.made_of[case]
 
     def _transform(self, index: int) -> Item:
         item = self.data[index]
@@ -123,10 +138,3 @@ def _inputs(item: Item) -> dict[str, str]:
 def record_file(folder: Path, case: str) -> Path:
     """Return the file that says what became of a case."""
     return folder / "records" / f"{case}.json"
-
-
-def _done(folder: Path, case: str) -> bool:
-    """Tell whether a case was finished in ``folder``."""
-    path = record_file(folder, case)
-    whole = path.exists() and (folder / f"{case}.nii.gz").exists()
-    return whole and "error" not in json.loads(path.read_text())

@@ -62,7 +62,7 @@ class CaseReport:
         case = item["case"]
         (output,) = engine.state.output
         error = output.get("error")
-        record: Item = {"case": case}
+        record: Item = {"case": case, "made_of": self.dataset.made_of[case]}
         if error is None:
             try:
                 record |= self._describe(output["pred"], item, output["found"])
@@ -71,6 +71,8 @@ class CaseReport:
             except Exception as raised:  # its label volume cannot be used
                 error = told(raised)
         if error is not None:
+            if (self.folder / f"{case}.nii.gz").exists():  # of an earlier run, or not to be used
+                error += f"; the {case}.nii.gz that lies there is not its answer"
             record["error"] = error
             log.error("%s failed: %s", case, error)
         for warning in record.get("warnings", []):
