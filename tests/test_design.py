@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "samparser_monai"
-ANYWHERE = {"errors", "files", ""}  # "": the package's version
+ANYWHERE = {"errors", "files", "states", ""}  # "": the package's version
 ALLOWED = {  # street -> streets that it may import
     "": {"segmenter"},  # imported when it is asked for
     "__main__": {"commands"},
@@ -16,6 +16,7 @@ ALLOWED = {  # street -> streets that it may import
     "run_file": {"monai_command"},
     "errors": set(),
     "files": set(),
+    "states": set(),
     "fetch": set(),
     "from_index": set(),
     "spectrum": set(),
