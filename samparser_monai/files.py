@@ -42,6 +42,46 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+_held: dict[str, int] = {}
+
+
+def hold(folder: Path) -> None:
+    """Keep a folder for this process until it is let go of, or the process ends.
+
+    Of several processes of one run the first holds it. Where the disk knows no locks nothing is
+    held.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    name = str(folder.resolve())
+    if os.environ.get("RANK", "0") != "0" or name in _held:
+        return
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise InputError(
+            f"another run writes to {str(folder)!r}: wait for its end, or name another folder"
+        ) from error
+    except OSError:  # a network's disk, some of them
+        os.close(handle)
+        return
+    _held[name] = handle
+
+
+def let_go(folder: Path) -> None:
+    """Let another process have a folder, see hold."""
+    if (handle := _held.pop(str(folder.resolve()), None)) is not None:
+        os.close(handle)
+
+
 SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "lost+found"}
 """What operating systems leave between people's files; names are compared in lower case."""
 

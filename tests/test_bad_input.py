@@ -40,6 +40,16 @@ def changed(name: str, change: Callable[[np.ndarray], np.ndarray], shift: float 
     return spoil
 
 
+def small_voxels(root: Path) -> None:
+    """Make a volume of 0.05 mm voxels, whose label lies one aside."""
+    for name, aside in (("images", 0), ("labels", 1)):
+        path = root / name / CASE
+        volume = nib.load(path)
+        affine = np.diag([0.05, 0.05, 0.05, 1.0])
+        affine[0, 3] = 0.05 * aside
+        save_volume(path, np.asanyarray(volume.dataobj).copy(), affine)
+
+
 def cut_to(name: str, share: float) -> Spoil:
     """Return the row of a file of which only the beginning is there."""
 
@@ -299,6 +309,14 @@ IN_A_VOLUME: dict[str, tuple[Spoil, str]] = {
     "other affine": (
         changed("labels", lambda v: v, shift=5),
         "labels/case_0.nii.gz lies up to 5.00 mm away from .*images/case_0.nii.gz.*resample it",
+    ),
+    "normalized": (
+        changed("images", lambda v: (v - v.mean()) / v.std()),
+        r"images/case_0.nii.gz has values from -\d.* expects HU: is it normalized\?",
+    ),
+    "small voxels": (
+        small_voxels,
+        r"labels/case_0.nii.gz lies up to 0.05 mm away from .*tolerance 0.01",
     ),
     "4-D": (
         changed("images", lambda v: np.stack([v, v, v], -1)),

@@ -1,5 +1,6 @@
 """Many cases: broken ones among good ones, killed runs, shares, what is left for people."""
 
+import fcntl
 import json
 import logging
 import os
@@ -109,6 +110,10 @@ def test_resume_does_only_what_is_left(tmp_path: Path, options: dict) -> None:
     assert (out / "a.nii.gz").stat().st_mtime_ns == before
     assert all(nib.load(out / f"{case}.nii.gz").get_fdata().any() for case in "bc")
     assert len(pd.read_csv(out / "cases.csv")) == 3
+    other = os.open(out, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    assert "another run writes to" in infer(options)
+    os.close(other)
     told = infer(options, resume=True, plane="axial")
     assert "made otherwise: options.plane was acquisition, is axial; ask for the same" in told
 

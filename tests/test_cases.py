@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -350,6 +351,23 @@ def test_forms_that_disagree_are_told(
     assert np.array_equal(read_volume(path).numpy()[0], ct(0)[0])
     found = disagreeing_forms(path)
     assert (found is None) if told is None else told in found
+
+
+@pytest.mark.parametrize("unit", ["meter", "micron", "mm", "unknown"])
+def test_places_are_in_millimetres(unit: str, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(ct(0)[0], AFFINES["LPS"])
+    image.header.set_xyzt_units(unit)
+    nib.save(image, path := tmp_path / "a.nii.gz")
+    if unit in ("meter", "micron"):
+        with pytest.raises(InputError, match=f"a.nii.gz gives its places in {unit}s.*save it in"):
+            read_volume(path)
+        other = tmp_path / "b.nii.gz"
+        sitk.WriteImage(sitk.ReadImage(str(path)), str(other))  # as the message says
+        scale = {"meter": 1e3, "micron": 1e-3}[unit]
+        wanted = AFFINES["LPS"] * [[scale], [scale], [scale], [1]]
+        assert np.allclose(read_volume(other).affine, wanted, rtol=1e-5)
+    else:
+        assert np.allclose(read_volume(path).affine, AFFINES["LPS"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])

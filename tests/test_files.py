@@ -1,12 +1,14 @@
 """Files are read in the encodings that people have, and what is given is not written to."""
 
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from samparser_monai.errors import InputError
-from samparser_monai.files import keep_apart, read_json, visible
+from samparser_monai.files import hold, keep_apart, let_go, read_json, visible
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -64,3 +66,24 @@ def test_what_systems_leave_is_not_visible(name: str) -> None:
 @pytest.mark.parametrize("name", ["a.nii.gz", "#3 (1).png", "@x $y", "_a", "2012", "Thumbs.db.png"])
 def test_what_people_name_is_visible(name: str) -> None:
     assert visible(Path(".cache") / name)
+
+
+def test_folder_has_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "out"
+    hold(folder)
+    hold(folder)  # a process may write there again
+    other = os.open(folder, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    let_go(folder)
+    let_go(folder)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(InputError, match=r"another run writes to .*out'.*name another folder"):
+        hold(folder)
+    monkeypatch.setenv("RANK", "1")  # of a run whose first process has looked
+    hold(folder)
+    monkeypatch.delenv("RANK")
+    os.close(other)
+    hold(folder)
+    let_go(folder)
+    assert not list(folder.iterdir())

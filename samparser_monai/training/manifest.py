@@ -19,7 +19,7 @@ from torch import nn
 from samparser_monai import __version__
 from samparser_monai.errors import InputError, told
 from samparser_monai.fetch import sha256_of
-from samparser_monai.files import read_json, write_json
+from samparser_monai.files import hold, let_go, read_json, write_json
 from samparser_monai.sam import SamNetwork
 from samparser_monai.states import differences, plain, states_of
 
@@ -69,8 +69,10 @@ class Manifest:
         """Note what is there before the run.
 
         Raises:
-            InputError: it goes on with what another model, or other options, have made.
+            InputError: it goes on with what another model, or other options, have made; another
+                run writes to the folder.
         """
+        hold(self.folder)
         arguments = sys.argv[1:] if Path(sys.argv[0]).parts[-3:-1] == ("monai", "bundle") else None
         self.begun = time.monotonic()
         self.content = {
@@ -111,6 +113,7 @@ class Manifest:
             "made": {path.name: sha256_of(path) for path in made},
         }
         self._write()
+        let_go(self.folder)
 
     def __call__(self, *works: Callable[[], Any]) -> None:
         """Do the work, one after another, and note its end, also where it fails."""

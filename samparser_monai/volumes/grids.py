@@ -11,7 +11,7 @@ from monai.transforms import Orientation
 from samparser_monai.errors import InputError
 
 TOLERANCE_MM = 0.1
-"""How far the corners of an image and of its label may lie apart."""
+"""How far the corners of an image and of its label may lie apart, or a quarter of a voxel."""
 
 
 def along(volume: MetaTensor, other: MetaTensor) -> MetaTensor:
@@ -35,9 +35,10 @@ def check_same_grid(
             f"{tuple(one.shape[1:])}: they must lie on the same grid; resample it"
         )
     apart = farthest(np.asarray(one.affine), np.asarray(other.affine), one.shape[1:])
-    if apart > TOLERANCE_MM:
+    tolerance = min(TOLERANCE_MM, float(spacing_of(one).min()) / 4)
+    if apart > tolerance:
         raise InputError(
-            f"{other_path} lies up to {apart:.2f} mm away from {path} (tolerance {TOLERANCE_MM} "
+            f"{other_path} lies up to {apart:.2f} mm away from {path} (tolerance {tolerance:.2g} "
             "mm): their affines must agree; resample it or correct its header"
         )
 

@@ -82,6 +82,11 @@ def _checked(volume: MetaTensor, path: Path) -> MetaTensor:
 
 def _read_nifti(path: Path) -> MetaTensor:
     image = nib.load(path)
+    if (unit := image.header.get_xyzt_units()[0]) in ("meter", "micron"):
+        raise InputError(
+            f"{path} gives its places in {unit}s, which nibabel reads as mm and ITK (3D Slicer) "
+            "converts: save it in mm, by SimpleITK.WriteImage(SimpleITK.ReadImage(FILE), OTHER)"
+        )
     return _volume(path, np.asarray(image.get_fdata(dtype=np.float32)), image.affine)
 
 
@@ -169,12 +174,21 @@ def disagreeing_forms(path: str | Path) -> str | None:
     return f"its sform, which nibabel (and so this program) {tool}, lie up to {apart:.1f} mm apart"
 
 
+NORMALIZED = 50
+"""HU within which no CT stays: it has air, or fat and bone."""
+
+
 def check_hounsfield(low: float, high: float, window: Sequence[float], where: str) -> None:
     """Warn where values from ``low`` to ``high`` are no HU though the window reaches below 0.
 
     Raises:
-        InputError: they go from 0 to 255: a picture, windowed already.
+        InputError: they go from 0 to 255: a picture, windowed already; or they are normalized.
     """
+    if window[0] < 0 and -NORMALIZED < low < 0 and high < NORMALIZED:
+        raise InputError(
+            f"{where} has values from {low:g} to {high:g} where window={list(window)} expects HU: "
+            "is it normalized? Give the CT itself, or its own --window"
+        )
     if not window[0] < 0 <= low:
         return
     if high <= 255:
