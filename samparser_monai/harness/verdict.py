@@ -1,6 +1,7 @@
 """Are SAM's own bases enough for a scenario? Read from what the harness has measured."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -13,6 +14,9 @@ ENOUGH = 0.9
 RICHER = ("bases_and_coefficients", "coefficients_lora")
 """Methods that tune the coefficients and more: other bases, or new ones."""
 
+UNSAID = {"space": "neck", "backbone": "mobile_sam"}
+"""What a run has whose study does not say it."""
+
 CELL = {"method", "decoder", "seed", "tuned", "published"}
 
 
@@ -22,7 +26,7 @@ def verdict(results: str | Path, scenario: str, options: Mapping[str, Any]) -> d
     Args:
         results: folder of the harness's results: a folder to a study.
         scenario: of the tuned part; runs of another do not count,
-        options: nor do those with another decoder or space.
+        options: nor do those with another decoder, space or backbone.
 
     Returns:
         ``enough``: True, False, or None where it is not known; ``reason``: in words and numbers;
@@ -94,7 +98,9 @@ def gains(cells: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict
     """
     found: dict[Any, tuple[float, float]] = {}
     for cell in cells:
-        known = {**cell, **cell.get("options", {})}
+        given = cell.get("given", [])
+        typed = {key.removeprefix("--"): value for key, value in pairwise(given)}
+        known = {**UNSAID, **typed, **cell, **cell.get("options", {})}
         same = all(known.get(key, value) == value for key, value in options.items())
         if cell["method"] == method and same:
             gain = cell["tuned"]["mean"] - cell["published"]["mean"]

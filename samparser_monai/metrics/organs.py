@@ -93,7 +93,7 @@ class OrganDice(Counted):
         """Return a title, the slices of each organ, and the columns of a printed table."""
         slices = self.slices()
         cases = slices["case"].nunique()
-        title = f"DSC (%) on {cases} case{'s' * (cases > 1)} that training never saw"
+        title = f"DSC (%) on {cases} case{'s' * (cases > 1)} held out"
         columns = {
             "mean over slices": pd.Series(self.summary()),
             "3-D, mean over cases": pd.Series(self.summary("cases")),

@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
@@ -19,7 +20,7 @@ class EpochSeed:
     """Seed every generator at the start of an epoch, so that an epoch does not depend on the past.
 
     Args:
-        seed: of the run; epoch n uses seed + n.
+        seed: of the run; each of its epochs has its own.
         loader: a FeatureLoader, whose order and random transforms are seeded too.
     """
 
@@ -32,7 +33,8 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         """Seed for the epoch that begins."""
-        seed = self.seed + engine.state.epoch
+        # not their sum: the next seed's epochs would be this one's, one later
+        seed = int(np.random.SeedSequence([self.seed, engine.state.epoch]).generate_state(1)[0])
         set_determinism(seed)
         set_rnd(self.loader.dataset, seed=seed)
         self.loader.sampler.set_epoch(seed)

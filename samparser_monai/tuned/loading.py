@@ -10,8 +10,10 @@ import torch
 from ignite.engine import Engine, Events
 
 from samparser_monai.errors import InputError
+from samparser_monai.files import read_json
 from samparser_monai.sam import SamNetwork
 from samparser_monai.sam.named_prompts import organs_in, with_names
+from samparser_monai.states import differences
 from samparser_monai.tuned.part import apply_method, backbone_of, fitting, read_tuned
 
 log = logging.getLogger(__name__)
@@ -110,6 +112,25 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def _check_method(model_file: Path, network: SamNetwork) -> None:
+    """Raise an InputError where the run.json beside a model says another method of its training.
+
+    Options of a method need not show in the shapes: a step, a scale.
+    """
+    if not isinstance(network, SamNetwork):  # a configuration may name another
+        return
+    path = model_file.with_name("run.json")
+    content = read_json(path) if path.is_file() else {}
+    before = content.get("method", {}) if content.get("run") == "training" else {}
+    now = _plain({"name": network.method, **network.options})
+    both = before.keys() & now.keys()
+    if told := differences({k: before[k] for k in both}, {k: now[k] for k in both}):
+        raise InputError(
+            f"{model_file} is of a training with another method, as {path} says: {told}; give the "
+            "same, or --tuned with the tuned part beside it, which says it all"
+        )
+
+
 class ModelLoader:
     """Load a trained network before an evaluation; whether it fits is told when this is built.
 
@@ -165,6 +186,7 @@ class ModelLoader:
                 f"too many or of another shape, the first is {wrong[0]!r}; give the backbone, "
                 "method and decoder with which it was trained"
             )
+        _check_method(Path(load_path), network)
         for name, tensor in weights.items():
             if not torch.isfinite(tensor).all():
                 raise InputError(

@@ -42,6 +42,7 @@ def write_spectrum_report(
     spectra, folder = spectra_of(network), writable("folder", folder)
     options = {key: network.options.get(key) for key in ("decoder", "space")}
     options = {key: value for key, value in options.items() if value is not None}
+    options["backbone"] = network.backbone
     report = {
         "about": about,
         "verdict": verdict(results, about.get("scenario", "NAME"), options),
