@@ -2,15 +2,18 @@
 
 import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from conftest import AFFINES, LABELS, ct, save_volume
+from series import save_series
 
 from samparser_monai.errors import InputError
 from samparser_monai.volumes import abdomen_ct_items
@@ -148,6 +151,67 @@ def test_a_mask_to_each_organ_is_a_label(tmp_path: Path) -> None:
     assert sorted(items) == ["s0", "s1"]
     _, values = read_pair(items["s1"]["image"], items["s1"]["label"], LABELS)
     assert np.array_equal(values, ct(1)[1])
+
+
+def scans(root: Path, *names: str) -> Path:
+    """Write a scan to each name: a series for a folder's, one slice's file for *.dcm, a volume."""
+    for n, name in enumerate(names):
+        path = root / name
+        if name.endswith(".nii.gz"):
+            save_volume(path, ct(n)[0])
+            continue
+        save_series(root.parent / f"series_{n}", ct(n)[0])
+        files = sorted((root.parent / f"series_{n}").iterdir())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".dcm"):
+            shutil.copy(files[0], path)
+        else:
+            shutil.copytree(files[0].parent, path, dirs_exist_ok=True)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["", "recon2"], "st holds the DICOM scan 0.dcm beside recon2: which of them is meant"),
+        (["", "prior.nii.gz"], "st holds the DICOM scan 0.dcm beside prior.nii.gz"),
+        (["a.nii.gz", "all.dcm"], "st holds the DICOM scan all.dcm beside a.nii.gz"),
+        (["p1", "p1/liver.nii.gz"], "p1 holds the DICOM scan 0.dcm beside liver.nii.gz"),
+        (["p1/series", "p1/ct.nii.gz"], "p1 holds the DICOM scan series/0.dcm beside ct.nii.gz"),
+        (["images/b.nii.gz", "images/x.dcm"], "images holds the DICOM scan x.dcm beside b.nii.gz"),
+        (["images/b.nii.gz", "a.nii.gz"], "st' holds a.nii.gz beside images/, .* give '.*/images'"),
+        (["images/b.nii.gz", ""], "st' holds 0.dcm beside images/, and would be read without it"),
+    ],
+)
+def test_no_scan_is_passed_over(names: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        list_volumes(scans(tmp_path / "st", *names))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([""], ["st"]),
+        (["", "labels/st.nii.gz"], ["st"]),
+        (["a.nii.gz", "b"], ["a", "b"]),
+        (["p1", "p1/label.nii.gz", "p2", "p2/segmentations/liver.nii.gz"], ["p1", "p2"]),
+        (["images/a", "images/b.nii.gz", "labels/a.nii.gz", "label.nii.gz"], ["a", "b"]),
+    ],
+)
+def test_what_is_no_scan_may_lie_beside_scans(
+    names: list[str], found: list[str], tmp_path: Path
+) -> None:
+    root = scans(tmp_path / "st", *names)
+    save_series(tmp_path / "answer", ct(0)[1])
+    answer = pydicom.dcmread(tmp_path / "answer" / "0.dcm")
+    answer.Modality = "SEG"
+    for folder in {root, *(path for path in root.iterdir() if path.is_dir())}:
+        for name in ("notes.txt", "table.csv", "about.json"):
+            (folder / name).write_text("x")
+        (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+        answer.save_as(folder / "answer.dcm")
+    os.symlink(tmp_path / "gone.dcm", root / "lost.dcm")
+    assert [item["case"] for item in list_volumes(root)] == found
 
 
 @pytest.mark.parametrize(

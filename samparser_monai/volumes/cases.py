@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from samparser_monai.errors import InputError, unknown
-from samparser_monai.files import files_below, read_json, visible
+from samparser_monai.files import ends_with, files_below, read_json, visible
 from samparser_monai.sam.named_prompts import check_organs
 from samparser_monai.volumes.dataset_json import check_labels
-from samparser_monai.volumes.dicom import is_dicom
+from samparser_monai.volumes.dicom import holds_scan, is_dicom
 from samparser_monai.volumes.label_volumes import masks_in
 from samparser_monai.volumes.listing import (
     FOLDERS,
+    TRUTHS,
     case_of,
     folder_in,
     read_datalist,
@@ -145,6 +146,8 @@ def _from_folder(root: Path) -> list[Item]:
             volumes = {case_of(root.absolute()): root}
         labels = labels or folder_in(root, "labels")
         truths = volumes_in(labels) if labels else {}
+        if folder != root and root not in volumes.values():
+            _check_none_beside(root, folder, [*volumes.values(), *truths.values()])
         for case, path in volumes.items():
             if path.parent != folder and (beside := truth_beside(path)) and beside.is_file():
                 truths.setdefault(case, beside)
@@ -160,6 +163,20 @@ def _from_folder(root: Path) -> list[Item]:
         | ({"truth": str(truths[case])} if case in truths else {})
         for case, path in volumes.items()
     ]
+
+
+def _check_none_beside(root: Path, folder: Path, taken: Sequence[Path]) -> None:
+    """Raise an InputError if scans lie in the root, of which only a folder is taken."""
+    known = {path.resolve() for path in taken}
+    files = [p for p in sorted(root.iterdir()) if visible(p) and p.is_file()]
+    for file in (p for p in files if p.resolve() not in known):
+        volume = ends_with(file, ENDINGS) and case_of(file).lower() not in TRUTHS
+        if volume or (not ends_with(file, ENDINGS) and holds_scan(file)):
+            raise InputError(
+                f"dataset_dir={str(root)!r} holds {file.name} beside {folder.name}/, and would be "
+                f"read without it: give {str(folder)!r} alone, move {file.name} there, or name the "
+                "volumes in a datalist *.json"
+            )
 
 
 def _from_datalist(path: Path) -> list[Item]:

@@ -1,6 +1,7 @@
 """DICOM series as volumes: each slice's header is checked, and the checked slices are read."""
 
 import logging
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import SimpleITK as sitk
 from monai.data import MetaTensor
 
 from samparser_monai.errors import InputError
+from samparser_monai.files import ends_with
 from samparser_monai.volumes.dicom_headers import Plane, description_of, headers_in, planes_in
 
 TOLERANCE_MM = 0.1
@@ -69,6 +71,19 @@ def is_dicom(path: Path) -> bool:
     """Tell whether a file is a DICOM file, by its first bytes."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def holds_scan(path: Path) -> bool:
+    """Tell whether a file is DICOM and shows what could be segmented: no report, no segmentation.
+
+    Raises:
+        InputError: it is called DICOM and cannot be read.
+    """
+    if path.name.upper() == "DICOMDIR" or not path.is_file():
+        return False
+    if not ends_with(path, (".dcm", ".ima")) and not (os.access(path, os.R_OK) and is_dicom(path)):
+        return False
+    return any(header.get("Modality") != "SEG" for _, header in headers_in(path))
 
 
 def _check_alike(planes: list[Plane]) -> None:

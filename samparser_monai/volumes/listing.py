@@ -9,6 +9,7 @@ from typing import Any
 
 from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below, read_json, visible
+from samparser_monai.volumes.dicom import holds_scan
 from samparser_monai.volumes.reading import ENDINGS
 
 Item = dict[str, Any]
@@ -39,6 +40,9 @@ def volumes_in(folder: Path) -> dict[str, Path]:
     """Return the volumes of a folder by case: files, and folders with a DICOM series each.
 
     A folder with volume files in it stands for these; what is called like a label is left out.
+
+    Raises:
+        InputError: a DICOM scan lies beside volumes, and either would be left out.
     """
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
@@ -47,9 +51,23 @@ def volumes_in(folder: Path) -> dict[str, Path]:
         if not path.is_dir():
             found += [path] * ends_with(path, ENDINGS)
         elif path.name.lower() not in (*TRUTHS, "labelstr", "labelsts", "segmentations"):
-            inside = [p for p in files_below(path) if ends_with(p, ENDINGS)]
-            found += [p for p in inside if not _is_truth(p, path)] or [path]
+            files = files_below(path)
+            inside = [p for p in files if ends_with(p, ENDINGS) and not _is_truth(p, path)]
+            _check_no_scan(path, files, inside)
+            found += inside or [path]
+    _check_no_scan(folder, sorted(folder.iterdir()), found)
     return by_case(found)
+
+
+def _check_no_scan(folder: Path, files: Iterable[Path], taken: Sequence[Path]) -> None:
+    """Raise an InputError if a DICOM scan is among files of which others are taken."""
+    others = [p for p in files if visible(p) and not ends_with(p, ENDINGS)]
+    if taken and (scan := next((p for p in others if holds_scan(p)), None)):
+        raise InputError(
+            f"{folder} holds the DICOM scan {scan.relative_to(folder)} beside "
+            f"{taken[0].relative_to(folder)}: which of them is meant cannot be told; move one "
+            "away, give the folder of the scans alone, or name them in a datalist *.json"
+        )
 
 
 def truth_beside(image: Path) -> Path | None:
