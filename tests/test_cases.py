@@ -138,6 +138,23 @@ def test_folders_name_what_files_do_not(tmp_path: Path) -> None:
     assert [item["case"] for item in list_volumes(tmp_path / "list.json")] == ["s0001", "s0002"]
 
 
+@pytest.mark.parametrize("other", ["mask.nii.gz", "label.nii", "segmentations/liver.nii.gz"])
+def test_two_labels_of_a_case_are_refused(other: str, tmp_path: Path) -> None:
+    cases(tmp_path, "p{}/ct.nii.gz", "p{}/segmentation.nii.gz", "01")
+    save_volume(tmp_path / "p0" / other, (ct(0)[0] > -1000).astype(np.uint8))
+    for read in (abdomen_ct_items, list_volumes):
+        with pytest.raises(InputError, match=r"p0 holds two labels: .*; keep one, or name it in"):
+            read(tmp_path)
+
+
+def test_labels_of_a_folder_go_before_those_beside_the_scans(tmp_path: Path) -> None:
+    cases(tmp_path, "images/{}/ct.nii.gz", "labels/{}.nii.gz", "ab")
+    for name in ("mask", "seg"):
+        save_volume(tmp_path / "images" / "a" / f"{name}.nii.gz", ct(1)[1])
+    assert [Path(i["truth"]).parent.name for i in list_volumes(tmp_path)] == ["labels"] * 2
+    assert sorted(found(tmp_path)) == ["a", "b"]
+
+
 def test_a_mask_to_each_organ_is_a_label(tmp_path: Path) -> None:
     for n in range(2):
         image, label = ct(n)

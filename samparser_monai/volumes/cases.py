@@ -149,8 +149,9 @@ def _from_folder(root: Path) -> list[Item]:
         if folder != root and root not in volumes.values():
             _check_none_beside(root, folder, [*volumes.values(), *truths.values()])
         for case, path in volumes.items():
-            if path.parent != folder and (beside := truth_beside(path)) and beside.is_file():
-                truths.setdefault(case, beside)
+            own = case not in truths and path.parent != folder
+            if own and (beside := truth_beside(path)) and beside.is_file():
+                truths[case] = beside
     else:
         volumes = {}
     if not volumes:

@@ -71,10 +71,21 @@ def _check_no_scan(folder: Path, files: Iterable[Path], taken: Sequence[Path]) -
 
 
 def truth_beside(image: Path) -> Path | None:
-    """Return the label in a case's own folder: a volume, or a folder of one mask to an organ."""
+    """Return the label in a case's own folder: a volume, or a folder of one mask to an organ.
+
+    Raises:
+        InputError: there are several.
+    """
     files = [p for p in sorted(image.parent.iterdir()) if visible(p)]
     named = [p for p in files if ends_with(p, ENDINGS) and case_of(p).lower() in TRUTHS]
-    return next(iter(named), None) or folder_in(image.parent, "segmentations")
+    if masks := folder_in(image.parent, "segmentations"):
+        named.append(masks)
+    if len(named) > 1:
+        raise InputError(
+            f"{image.parent} holds {'two' if len(named) == 2 else len(named)} labels: "
+            f"{', '.join(path.name for path in named)}; keep one, or name it in a datalist *.json"
+        )
+    return next(iter(named), None)
 
 
 def _is_truth(path: Path, folder: Path) -> bool:
