@@ -16,7 +16,7 @@ from conftest import AFFINES, LABELS, ct, save_volume
 from series import save_series
 
 from samparser_monai.errors import InputError
-from samparser_monai.volumes import abdomen_ct_items
+from samparser_monai.volumes import abdomen_ct_items, inference_items
 from samparser_monai.volumes.cases import list_volumes
 from samparser_monai.volumes.dataset_json import check_labels, labels_in
 from samparser_monai.volumes.label_volumes import read_pair
@@ -229,6 +229,36 @@ def test_what_is_no_scan_may_lie_beside_scans(
         answer.save_as(folder / "answer.dcm")
     os.symlink(tmp_path / "gone.dcm", root / "lost.dcm")
     assert [item["case"] for item in list_volumes(root)] == found
+
+
+def organs_masks(root: Path, *more: str) -> Path:
+    """Write a scan, and a folder of masks: one to an organ, and more of the whole body."""
+    image, label = ct(0)
+    save_volume(root / "ct.nii.gz", image)
+    left = np.indices(label.shape)[0] < 36
+    masks = {"liver": label == 1, "kidney_left": (label == 2) & left}
+    masks |= {"kidney_right.seg": (label == 2) & ~left}  # as 3D Slicer calls it
+    masks |= dict.fromkeys(more, image > -1000)
+    for name, mask in masks.items():
+        save_volume(root / "masks" / "ct" / f"{name}.nii.gz", mask.astype(np.uint8))
+    return root / "masks" / "ct"
+
+
+def test_what_is_not_the_organ_does_not_join_it(tmp_path: Path) -> None:
+    folder = organs_masks(tmp_path, "liver.tumor", "liver.old")
+    _, values = read_pair(tmp_path / "ct.nii.gz", folder, LABELS)
+    assert np.array_equal(values, ct(0)[1])
+
+
+@pytest.mark.parametrize(
+    "other", ["Liver", "Leber", "liver.label", "rater2/liver", "l_kidney", "rater2/kidney_r"]
+)
+def test_two_masks_of_an_organ_are_refused(other: str, tmp_path: Path) -> None:
+    folder = organs_masks(tmp_path, other)
+    with pytest.raises(InputError, match=rf"\b{other}\.nii.gz.* are both masks of .*: keep one"):
+        read_pair(tmp_path / "ct.nii.gz", folder, LABELS)
+    with pytest.raises(InputError, match="are both masks of"):
+        inference_items(tmp_path / "ct.nii.gz", folder.parent, LABELS)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from samparser_monai.errors import InputError
 from samparser_monai.files import ends_with, files_below
 from samparser_monai.volumes.grids import along, check_same_grid
 from samparser_monai.volumes.label_table import own_values, revalued
+from samparser_monai.volumes.listing import TRUTHS, case_of
 from samparser_monai.volumes.organ_names import same_organ
 from samparser_monai.volumes.organs import Labels, organ_values, whole_labels
 from samparser_monai.volumes.reading import ENDINGS, read_oriented, read_volume
@@ -32,7 +34,7 @@ def read_pair(
 
     Raises:
         InputError: as read_volume; shapes or affines that do not agree; an empty label, or one
-            whose values are not whole, see whole_labels.
+            whose values are not whole, see whole_labels; masks, see masks_in.
     """
     volume = read_oriented(image)
     values = read_labels_like(volume, label, labels).numpy()[0]
@@ -44,11 +46,29 @@ def read_pair(
 def masks_in(folder: str | Path, organs: Iterable[str]) -> dict[str, list[Path]]:
     """Return the masks below a folder that are named after organs, to each organ.
 
-    ``kidney_left.nii.gz`` is of a kidney where the organs have no sides.
+    ``kidney_left.nii.gz`` is of a kidney where the organs have no sides; ``liver.old.nii.gz`` is of
+    no liver.
+
+    Raises:
+        InputError: two masks of one organ, and not of its two sides in one folder.
     """
-    files = _volumes_below(Path(folder))
-    named = {o: [p for p in files if same_organ(o, p.name.split(".")[0])] for o in organs}
+    files = {path: _name_of(path) for path in _volumes_below(Path(folder))}
+    named = {o: [p for p, name in files.items() if same_organ(o, name)] for o in organs}
+    for organ, masks in named.items():
+        for one, other in combinations(masks, 2):
+            a, b = files[one], files[other]
+            if one.parent != other.parent or (same_organ(a, b) and same_organ(b, a)):
+                raise InputError(
+                    f"{one} and {other} are both masks of {organ!r}: keep one there, or both sides "
+                    "of the organ in one folder"
+                )
     return {organ: masks for organ, masks in named.items() if masks}
+
+
+def _name_of(mask: Path) -> str:
+    """Return what a mask is called, without what says that it is one: liver of liver.seg.nrrd."""
+    name, _, last = case_of(mask).rpartition(".")
+    return name if last.lower() in TRUTHS else case_of(mask)
 
 
 def _volumes_below(folder: Path) -> list[Path]:

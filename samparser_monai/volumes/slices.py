@@ -183,5 +183,5 @@ def _key(item: Item, labels: Labels) -> str:
             state = file.stat()
             parts.append([str(file.resolve()), state.st_size, state.st_mtime_ns])
     if Path(item["label"]).is_dir():
-        parts.append(2)  # how names of masks are matched
+        parts.append(3)  # how names of masks are matched
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
