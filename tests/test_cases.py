@@ -293,20 +293,51 @@ def test_patients_stay_together_by_their_names(tmp_path: Path) -> None:
         abdomen_ct_items(tmp_path, patient_pattern=r"^q\d")
 
 
-@pytest.mark.parametrize("what", ["file", "link", "patient"])
+@pytest.mark.parametrize("named", [False, True])
+def test_cases_of_one_label_are_one_patient(named: bool, tmp_path: Path) -> None:
+    for phase in ("arterial", "venous"):
+        cases(tmp_path, f"p{{0}}/p{{0}}_{phase}.nii.gz", "p{}/label.nii.gz", "0123")
+    root = tmp_path
+    if named:  # one of a patient's cases has its name in a datalist
+        entries = [
+            {"image": f"p{n}/p{n}_{phase}.nii.gz", "label": f"p{n}/label.nii.gz"}
+            | ({"patient": n} if phase == "venous" else {})
+            for n in range(4)
+            for phase in ("arterial", "venous")
+        ]
+        root = tmp_path / "list.json"
+        root.write_text(json.dumps({"training": entries}))
+    for seed in range(5):
+        sides = abdomen_ct_items(root, share=0.5, seed=seed)
+        train, validation = ({item["label"] for item in side} for side in sides.values())
+        assert len(train) == len(validation) == 2 and not train & validation
+        assert all(len(side) == 4 for side in sides.values())
+    if not named:
+        with pytest.raises(InputError, match=r"the label .*label.nii.gz is in training .*patient"):
+            for seed in range(5):  # a pattern that takes the phases for patients
+                abdomen_ct_items(root, share=0.5, seed=seed, patient_pattern=".+")
+
+
+@pytest.mark.parametrize("what", ["file", "link", "patient", "label", "link to the label"])
 def test_nothing_is_on_both_sides(what: str, tmp_path: Path) -> None:
     path = listed(tmp_path)
     train = json.loads(path.read_text())["training"]
     held = dict(train.pop(), case="other")
     if what == "patient":
         train[0]["patient"] = held["patient"] = "p"
+    elif what == "label":
+        held["label"] = train[0]["label"]
+    elif what == "link to the label":
+        os.symlink(tmp_path / "truth" / "a.nii.gz", tmp_path / "truth" / "z.nii.gz")
+        held["label"] = "truth/z.nii.gz"
     else:
         held["image"] = train[0]["image"]
     if what == "link":
         os.symlink(tmp_path / "scans" / "a.nii.gz", tmp_path / "scans" / "z.nii.gz")
         held["image"] = "scans/z.nii.gz"
     path.write_text(json.dumps({"training": train, "validation": [held]}))
-    with pytest.raises(InputError, match=rf"the {what.replace('link', 'file')} .* is in training"):
+    told = {"link": "file", "link to the label": "label"}.get(what, what)
+    with pytest.raises(InputError, match=rf"the {told} .* is in training"):
         abdomen_ct_items(path)
 
 

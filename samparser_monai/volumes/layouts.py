@@ -47,7 +47,8 @@ def abdomen_ct_items(
         seed: of the split.
         labels: organ -> its value, or values; compared with what a dataset.json says.
         patient_pattern: a regular expression whose first group, or match, in a case's name is
-            its patient; None: each case is a patient of its own, or its datalist names them.
+            its patient; None: each case is a patient of its own, or its datalist names them, and
+            cases with one label are one patient.
         names: the organs are to be asked for by name too. The items get ``every_slice``, and
             ``labelled``, the organs that were looked for in a case, where the datalist says so,
             for a case or, at its top, for all.
@@ -57,7 +58,8 @@ def abdomen_ct_items(
 
     Raises:
         InputError: no volumes, two of one case, an image without its label or the reverse, too
-            few patients, labels that contradict the data set, a file or patient on both sides.
+            few patients, labels that contradict the data set, a file, label or patient on both
+            sides.
     """
     root = Path(str(root))
     if not root.exists():
@@ -73,8 +75,7 @@ def abdomen_ct_items(
         sections = _from_datalist(datalist)
     else:
         sections = {"train": _from_folders(root), "validation": []}
-    for item in sections["train"] + sections["validation"]:
-        item.setdefault("patient", _patient(item["case"], patient_pattern))
+    _name_patients(sections["train"] + sections["validation"], patient_pattern)
     if not sections["validation"]:
         sections = split_by_patient(sections["train"], share, seed)
     _check_apart(sections)
@@ -99,6 +100,19 @@ def _by_name(item: Item, everywhere: Any, labels: Labels | None) -> Item:
     return {**item, "labelled": labelled, "every_slice": True}
 
 
+def _name_patients(items: list[Item], pattern: str | None) -> None:
+    """Give each item without a patient the one of its case, or of the other cases of its label."""
+    known = {_real(item["label"]): item["patient"] for item in items if "patient" in item}
+    for item in (item for item in items if "patient" not in item):
+        own = _patient(item["case"], pattern)
+        # several phases drawn as one; a pattern tells by itself who is who
+        item["patient"] = own if pattern else known.setdefault(_real(item["label"]), own)
+
+
+def _real(path: str) -> str:
+    return str(Path(path).resolve())
+
+
 def _patient(case: str, pattern: str | None) -> str:
     if pattern is None:
         return case
@@ -115,16 +129,17 @@ def _patient(case: str, pattern: str | None) -> str:
 
 def _check_apart(sections: dict[str, list[Item]]) -> None:
     """Raise an InputError if a file or a patient is on both sides."""
-    for what, of in (
-        ("file", lambda item: str(Path(item["image"]).resolve())),
-        ("patient", lambda item: item["patient"]),
+    for what, of, remedy in (
+        ("file", lambda item: _real(item["image"]), "take it out of one"),
+        ("label", lambda item: _real(item["label"]), "name both as one patient, or take one out"),
+        ("patient", lambda item: item["patient"], "take it out of one"),
     ):
         trained = {of(item): item for item in sections["train"]}
         for item in sections["validation"]:
             if (other := trained.get(of(item))) is not None:
                 raise InputError(
                     f"the {what} {of(item)} is in training (case {other['case']!r}) and in "
-                    f"validation (case {item['case']!r}): take it out of one"
+                    f"validation (case {item['case']!r}): {remedy}"
                 )
 
 
