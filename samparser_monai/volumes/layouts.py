@@ -129,10 +129,15 @@ def _patient(case: str, pattern: str | None) -> str:
 
 def _check_apart(sections: dict[str, list[Item]]) -> None:
     """Raise an InputError if a file or a patient is on both sides."""
+    out = "take it out of one"
     for what, of, remedy in (
-        ("file", lambda item: _real(item["image"]), "take it out of one"),
-        ("label", lambda item: _real(item["label"]), "name both as one patient, or take one out"),
-        ("patient", lambda item: item["patient"], "take it out of one"),
+        ("file", lambda item: _real(item["image"]), out),
+        (
+            "label",
+            lambda item: _real(item["label"]),
+            f"{out}, or let patient_pattern name both alike",
+        ),
+        ("patient", lambda item: item["patient"], out),
     ):
         trained = {of(item): item for item in sections["train"]}
         for item in sections["validation"]:
