@@ -41,6 +41,11 @@ def test_prompt_of_another_kind_is_told(prompt: dict[str, Any], message: str) ->
         (",liver,voxel,1,2,3,4,5,6,", "line 2: it needs a case, a label"),
         ("a,liver,voxel,1,2,3,,,,no", "a foreground of 1, 0 or none"),
         ("a,liver,voxel,x,2,3,4,5,6,", "line 2: could not convert .* give numbers"),
+        ("a,liver,RAS,10,5,20,5,30,0,40,5,60,5,33,0", "line 2 has more cells .*decimal commas"),
+        ("a,liver,RAS,10,5,20,5,30,0,,,,", "line 2 has more cells .*decimal commas"),
+        ("a,liver,RAS,10,5,20,5,30,0", "line 2 has fewer cells .*decimal commas"),
+        ("a,liver,RAS,10,5,20,5,30,0,1", "line 2: foreground='1' belongs to a point"),
+        ("a,liver,voxel,1,2,3,14,15,6,0", "line 2: foreground='0' belongs to a point"),
     ],
 )
 def test_row_that_is_no_prompt_is_told(row: str, message: str, tmp_path: Path) -> None:

@@ -113,6 +113,11 @@ def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
     for row in rows:
         number = rows.line_num
         case, label, frame, *values, kind = [(row.get(c) or "").strip() for c in COLUMNS]
+        if None in row:
+            raise InputError(
+                f"{path}, line {number} has more cells than the first line, {row[None]!r}: are "
+                "there decimal commas? Write 10.5, and names with a comma in quotes"
+            )
         try:
             corners = [float(v) for v in values if v]
         except ValueError as error:
@@ -120,6 +125,17 @@ def _from_csv(text: str, path: Path) -> dict[str, list[Any]]:
         if not case or not label or kind not in ("", "0", "1"):
             raise InputError(
                 f"{path}, line {number}: it needs a case, a label, and a foreground of 1, 0 or none"
+            )
+        if len(corners) == 6 and kind:
+            raise InputError(
+                f"{path}, line {number}: foreground={kind!r} belongs to a point, not to a box: "
+                "leave it empty (are there decimal commas? Write 10.5)"
+            )
+        if len(corners) == 6 and frame in FRAMES[1:] and None in row.values():
+            # a point in mm with decimal commas, 10,5,20,5,30,0, has as many cells
+            raise InputError(
+                f"{path}, line {number} has fewer cells than the first line: end a box with a "
+                "comma for each empty cell; are there decimal commas? Write 10.5"
             )
         known: dict[str, Any] = {"label": label, "frame": frame or "voxel"}
         if len(corners) == 3 and all(values[:3]):
