@@ -203,6 +203,42 @@ def test_boxes_of_a_coco_file_are_of_its_sizes(tmp_path: Path) -> None:
         boxes_in(tmp_path, content)
 
 
+def test_crowds_of_a_coco_file_are_counted_or_all_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = coco_file({f"00000{n}.jpg": scene(n) for n in (1, 2)}, crowd=False)
+    kept = len(content["annotations"]) - 1
+    content["annotations"][0]["iscrowd"] = 1
+    assert sum(len(item["boxes"]) for item in boxes_in(tmp_path, content)) == kept
+    assert f"1 of {kept + 1} annotations are crowds (iscrowd 1) and are left out" in caplog.text
+    all_of(lambda a: a.update(iscrowd=1))(content)
+    assert sum(len(item["boxes"]) for item in boxes_in(tmp_path, content)) == kept + 1
+    assert "and are used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), "two images have the id"),
+        (
+            lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]),
+            "two images have the file_name",
+        ),
+        (
+            lambda c: c["categories"].append({**c["categories"][0], "name": "plane"}),
+            "and 'plane' have the id 18: number them apart",
+        ),
+    ],
+)
+def test_boxes_of_a_coco_file_with_an_id_twice_are_refused(
+    change: Callable, message: str, tmp_path: Path
+) -> None:
+    content = coco_file({f"00000{n}.jpg": scene(n) for n in (1, 2)})
+    change(content)
+    with pytest.raises(InputError, match=message):
+        boxes_in(tmp_path, content)
+
+
 def test_minus_signs_of_text_boxes_are_kept(tmp_path: Path) -> None:
     make_nwpu(tmp_path)
     (tmp_path / "ground truth").mkdir()

@@ -221,6 +221,10 @@ BAD_FILES = [
     (edit(lambda c: c.pop("annotations")), "is no COCO file"),
     (edit(lambda c: c["images"].append({})), "needs 'id' and 'file_name'"),
     (edit(lambda c: c["images"][1].update(id=7)), "two images have the id 7"),
+    (
+        edit(lambda c: c["categories"].append({"id": 18, "name": "zebra"})),
+        "and 'zebra' have the id 18: number",
+    ),
     (edit(lambda c: c["images"][1].update(height=9)), "000000.jpg has 64x48 px.*64x9"),
     (edit(lambda c: c["images"][1].update(file_name="empty.jpg")), "two .* 'empty.jpg': join them"),
     (

@@ -16,7 +16,9 @@ from samparser_monai.pictures.coco import (
     is_crowd,
     picture_name,
     picture_size,
+    pictures_by_id,
     read_coco_json,
+    takes_crowds,
 )
 from samparser_monai.pictures.finding import composed, locate, pictures_in
 from samparser_monai.pictures.listing import Item, Missing, each, header_or_error, sized
@@ -200,16 +202,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _boxes_of_coco(path: str | Path) -> tuple[Boxes, Sizes]:
     content = read_coco_json(path)
-    names = category_names(content)
+    names = category_names(content, path)
+    listed = pictures_by_id(content, path)
+    pictures = {number: picture_name(picture) for number, picture in listed.items()}
+    told = {pictures[number]: picture_size(picture) for number, picture in listed.items()}
+    sizes: Sizes = {name: size for name, size in told.items() if size}
     found: Boxes = defaultdict(list)
-    sizes: Sizes = {}
+    used = takes_crowds(content["annotations"], path, "skip", "set iscrowd to 0")
     try:
-        pictures = {identity(picture["id"]): picture_name(picture) for picture in content["images"]}
-        for picture in content["images"]:
-            if size := picture_size(picture):
-                sizes[picture_name(picture)] = size
         for annotation in content["annotations"]:
-            if is_crowd(annotation):
+            if is_crowd(annotation) and not used:
                 continue
             x, y, width, height = map(float, annotation["bbox"])
             label = names.get(identity(annotation.get("category_id")), "object")

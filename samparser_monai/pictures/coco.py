@@ -101,16 +101,32 @@ def _pictures_of(content: dict[str, Any], folders: Sequence[Path], path: Path) -
     """Return {image, case, number, size?} by the pictures' ids; size where it is told as numbers.
 
     Raises:
-        InputError: an image without id or name, or two of one.
+        InputError: see pictures_by_id.
     """
     items: dict[str, Item] = {}
+    for number, picture in pictures_by_id(content, path).items():
+        items[number] = {"case": picture_name(picture), "number": number}
+        if size := picture_size(picture):
+            items[number]["size"] = size
+    names = [item["case"] for item in items.values()]
+    places = locate(names, folders, part_of(path.stem, path.parent.name))
+    return {number: {"image": str(places[i["case"]]), **i} for number, i in items.items()}
+
+
+def pictures_by_id(content: dict[str, Any], path: str | Path) -> dict[str, dict[str, Any]]:
+    """Return the images of a COCO file by their ids.
+
+    Raises:
+        InputError: an image without id or name, or two of one.
+    """
+    found: dict[str, dict[str, Any]] = {}
     names: set[str] = set()
     for picture in content["images"]:
         name = picture_name(picture)
         if not name or "id" not in picture:
             raise InputError(f"{path}: the image {str(picture)[:80]} needs 'id' and 'file_name'")
         number = identity(picture["id"])
-        if number in items:
+        if number in found:
             raise InputError(
                 f"{path}: two images have the id {number}: number them apart, and their "
                 "annotations with them"
@@ -118,11 +134,8 @@ def _pictures_of(content: dict[str, Any], folders: Sequence[Path], path: Path) -
         if name in names:
             raise InputError(f"{path}: two images have the file_name {name!r}: join them")
         names.add(name)
-        items[number] = {"case": name, "number": number}
-        if size := picture_size(picture):
-            items[number]["size"] = size
-    places = locate(names, folders, part_of(path.stem, path.parent.name))
-    return {number: {"image": str(places[i["case"]]), **i} for number, i in items.items()}
+        found[number] = picture
+    return found
 
 
 def identity(number: Any) -> str:
@@ -134,6 +147,28 @@ def is_crowd(annotation: Mapping[str, Any]) -> bool:
     """Tell whether an annotation is marked as a crowd, as a number or in text."""
     flag = identity(annotation.get("iscrowd") or 0).strip().lower()
     return flag not in ("", "0", "false", "none", "null", "no")
+
+
+def takes_crowds(
+    annotations: Sequence[Any], source: str | Path, crowds: Crowds, instead: str
+) -> bool:
+    """Tell whether annotations marked as crowds are used: where all are so marked, they are.
+
+    Args:
+        annotations: of a COCO file; those marked are counted in a warning.
+        source: the file.
+        crowds: use them in any case, or not.
+        instead: what to do where they are single objects.
+    """
+    marked = sum(isinstance(a, dict) and is_crowd(a) for a in annotations)
+    used = crowds == "use" or marked == len(annotations)
+    if marked:
+        log.warning(
+            "%s: %d of %d annotations are crowds (iscrowd 1) and are %s; they are groups in COCO, "
+            "and single objects where CVAT's brush drew them: for these %s",
+            *(source, marked, len(annotations), "used" if used else "left out", instead),
+        )
+    return used
 
 
 def picture_size(picture: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -167,12 +202,23 @@ def read_coco_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def category_names(content: dict[str, Any]) -> dict[str, str]:
-    """Return the categories of a COCO file by their ids."""
+def category_names(content: dict[str, Any], path: str | Path) -> dict[str, str]:
+    """Return the categories of a COCO file by their ids.
+
+    Raises:
+        InputError: two names have one id.
+    """
     categories = [c for c in content.get("categories") or [] if isinstance(c, dict) and "id" in c]
-    return {
-        n: str(c.get("name") or f"category {n}") for c in categories for n in [identity(c["id"])]
-    }
+    found: dict[str, str] = {}
+    for category in categories:
+        number = identity(category["id"])
+        name = str(category.get("name") or f"category {number}")
+        if found.setdefault(number, name) != name:
+            raise InputError(
+                f"{path}: the categories {found[number]!r} and {name!r} have the id {number}: "
+                "number them apart, and their annotations with them"
+            )
+    return found
 
 
 def _annotations_of(
@@ -193,16 +239,9 @@ def _annotations_of(
         min_area: of an instance.
         crowds: use what is marked as one, or not.
     """
-    names = category_names(content)
+    names = category_names(content, source)
     annotations = content["annotations"]
-    marked = sum(isinstance(a, dict) and is_crowd(a) for a in annotations)
-    used = crowds == "use" or marked == len(annotations)
-    if marked:
-        log.warning(
-            "%s: %d of %d annotations are crowds (iscrowd 1) and are %s; they are groups in COCO, "
-            "and single objects where CVAT's brush drew them: for these --crowds use (custom)",
-            *(source, marked, len(annotations), "used" if used else "left out"),
-        )
+    used = takes_crowds(annotations, source, crowds, "--crowds use (custom)")
     found: dict[str, list[Item]] = defaultdict(list)
     faults: list[str] = []
     seen: set[tuple[str, str]] = set()
