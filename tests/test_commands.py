@@ -17,6 +17,7 @@ from typer.main import get_command
 from samparser_monai import monai_command as script
 from samparser_monai.commands import running
 from samparser_monai.commands.app import app, main
+from samparser_monai.commands.segment import shows_pictures
 from samparser_monai.errors import InputError
 from samparser_monai.monai_command import keys_of
 from samparser_monai.shipped import shipped
@@ -165,6 +166,16 @@ def test_pictures_are_known_by_their_endings(asked: list[str], tmp_path: Path) -
     assert main(["segment", str(picture.parent), *asked]) == 0
     assert main(["segment", str(picture), *asked, "--resume"]) == 2  # a key of volumes
     assert (tmp_path / "out" / "a.json").is_file() and (tmp_path / "out" / "run.json").is_file()
+
+
+def test_preview_beside_dicom_files_without_endings_is_no_picture(tmp_path: Path) -> None:
+    save(tmp_path / "preview.jpg", scene(0)[0])
+    (tmp_path / "notes").write_text("of the scan")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert shows_pictures([tmp_path])
+    (tmp_path / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    assert not shows_pictures([tmp_path])
+    assert shows_pictures([tmp_path / "preview.jpg"])
 
 
 @pytest.mark.parametrize(

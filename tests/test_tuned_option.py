@@ -121,6 +121,14 @@ def test_a_part_of_pictures_is_not_asked_about_volumes(tmp_path: Path) -> None:
         parsed(["inference"], tuned=str(path)).get_parsed_content("as_said")
 
 
+def test_a_part_of_volumes_is_not_asked_about_pictures(tmp_path: Path) -> None:
+    path, _ = trained(tmp_path)
+    with refused(r"made with window=\[-100, 100\].*of volumes, for inference\?"):
+        parsed(["inference_pictures"], tuned=str(path)).get_parsed_content("as_said")
+    path, _ = trained(tmp_path, window=None)
+    parsed(["inference_pictures"], tuned=str(path)).get_parsed_content("as_said")
+
+
 def test_a_part_of_another_step_or_size_is_refused(tmp_path: Path) -> None:
     path, _ = trained(tmp_path)
     with refused("'relative'.*made with.*'absolute'"):

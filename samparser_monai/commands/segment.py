@@ -63,11 +63,24 @@ def segment(
 
 
 def shows_pictures(paths: list[Path]) -> bool:
-    """Tell whether there are pictures and no volumes, by the endings of files."""
+    """Tell whether there are pictures and no volumes: by endings, and DICOM files by their start.
+
+    Scanners write DICOM files without an ending, and a preview may lie beside them.
+    """
     from samparser_monai.pictures import finding
     from samparser_monai.volumes import reading
 
     volumes = (*reading.ENDINGS, ".dcm")
     files = [f for path in paths for f in (files_below(path) if path.is_dir() else [path])]
     pictures = any(ends_with(file, finding.ENDINGS) for file in files)
-    return pictures and not any(ends_with(file, volumes) for file in files)
+    others = [file for file in files if not ends_with(file, finding.ENDINGS)]
+    return pictures and not any(ends_with(file, volumes) or _is_dicom(file) for file in others)
+
+
+def _is_dicom(file: Path) -> bool:
+    from samparser_monai.volumes.dicom import is_dicom
+
+    try:
+        return file.is_file() and is_dicom(file)
+    except OSError:  # what cannot be opened tells nothing
+        return False

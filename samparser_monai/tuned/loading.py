@@ -63,16 +63,23 @@ def as_said(sam: SamNetwork, defaults: Mapping[str, Any], **options: Any) -> Sam
     )
 
 
-def check_said(defaults: Mapping[str, Any], needed: Sequence[str] = (), **in_force: Any) -> None:
+def check_said(
+    defaults: Mapping[str, Any],
+    needed: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    **in_force: Any,
+) -> None:
     """Compare the keys that are in force with what a tuned part says.
 
     Args:
         defaults: see said; without a part, or with SAM as published, nothing is compared.
         needed: keys that a part has to say.
+        absent: keys that a part must not say.
         **in_force: keys and their values.
 
     Raises:
-        InputError: one that was typed is another; a part says nothing of one that is needed.
+        InputError: one that was typed is another; a part says nothing of one that is needed, or
+            something of one that is to be absent.
     """
     tuned = defaults.get("tuned", PUBLISHED)
     if tuned == PUBLISHED:
@@ -88,6 +95,12 @@ def check_said(defaults: Mapping[str, Any], needed: Sequence[str] = (), **in_for
             raise InputError(
                 f"tuned={tuned!r} was made without {key}, on other data than these: is it of "
                 "pictures, for inference_pictures?"
+            )
+    for key in absent:
+        if defaults[key] is not None:
+            raise InputError(
+                f"tuned={tuned!r} was made with {key}={defaults[key]!r}, on other data than these: "
+                "is it of volumes, for inference?"
             )
 
 
