@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from layouts import SIZE, save, scene
-from PIL import Image
+from PIL import Image, ImageCms
 
 from samparser_monai.errors import InputError
 from samparser_monai.pictures import decoding
@@ -149,6 +149,28 @@ def test_exif_turns_every_format_alike(orientation: int, tmp_path: Path) -> None
         assert read_header(tmp_path / name).upright == found.shape[:2]
         assert wanted is None or np.array_equal(found, wanted)
         np.testing.assert_array_equal(read_picture(tmp_path / name, orientation=1), PICTURE)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_tiff_that_pillow_decodes_is_turned_once(
+    mode: str, compression: str | None, orientation: int, tmp_path: Path
+) -> None:
+    picture = Image.fromarray(PICTURE)
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        picture = ImageCms.profileToProfile(picture, *profiles, outputMode="LAB")
+    else:
+        picture = picture.convert(mode)
+    for name, number in (("stored.tif", 1), ("a.tif", orientation)):
+        picture.save(tmp_path / name, tiffinfo={274: number}, compression=compression)
+    stored = read_picture(tmp_path / "stored.tif")
+    assert stored.shape == PICTURE.shape
+    found = read_picture(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, turned(stored, orientation))
+    assert read_header(tmp_path / "a.tif").upright == found.shape[:2]
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif", orientation=1), stored)
 
 
 def test_turns_are_those_of_pillow() -> None:

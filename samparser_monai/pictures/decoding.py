@@ -17,6 +17,8 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own guard: a warning above it, a
 ORIENTATION, NODATA = 274, 42113  # tags: EXIF's, GDAL's
 TIFF, PNG, JPEG = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"\x89PNG", b"\xff\xd8"
 PILLOWS = ("YCBCR", "CIELAB", "ICCLAB", "ITULAB", "SEPARATED")
+BACK = {6: 8, 8: 6}
+"""The turns that undo a turn; the others undo themselves."""
 
 
 class Header(NamedTuple):
@@ -113,7 +115,16 @@ def decode(path: Path, colours: bool) -> Pixels:
 
         array = imagecodecs.png_decode(path.read_bytes())
         return Pixels(_deep(array), array.ndim == 3 and array.shape[2] in (2, 4))
-    return _decode_pillow(path, colours)
+    with Image.open(path) as picture:
+        return _decode_pillow(picture, colours)
+
+
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn stored pixels HxWx... as an EXIF orientation tells."""
+    array = array.swapaxes(0, 1) if orientation >= 5 else array
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return array[::rows, ::columns]
 
 
 def _start(path: Path) -> bytes:
@@ -131,7 +142,12 @@ def _decode_tiff(path: Path, colours: bool) -> Pixels:
         series, page = file.series[0], file.pages.first
         photometric = getattr(page.photometric, "name", "")
         if photometric in PILLOWS and page.bitspersample == 8 and page.compression != 7:
-            return _decode_pillow(path, colours)
+            # by its path Pillow would map it into memory, where turned sides are mistaken
+            with path.open("rb") as opened, Image.open(opened) as picture:
+                orientation = _exif(picture)
+                pixels = _decode_pillow(picture, colours)
+            # Pillow turns the TIFF files that it loads, and no others
+            return pixels._replace(array=turned(pixels.array, BACK.get(orientation, orientation)))
         array = series.asarray()
         if array.ndim == 3 and not series.axes.startswith("YX"):
             array = np.moveaxis(array, 0, -1)
@@ -154,17 +170,16 @@ def _nodata(page: tifffile.TiffPage) -> float | None:
         return None
 
 
-def _decode_pillow(path: Path, colours: bool) -> Pixels:
-    with Image.open(path) as picture:
-        if picture.mode == "P":
-            palette = np.asarray(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-            return Pixels(_deep(_looked_up(np.asarray(picture), palette, colours)))
-        if picture.format == "JPEG" and not colours:  # whose noise is no colour
-            return Pixels(_deep(np.asarray(picture.convert("L"))))
-        if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            return Pixels(np.asarray(picture.convert("RGB")))
-        made = picture.convert("RGBA") if picture.mode in ("PA", "La", "RGBa") else picture
-        return Pixels(_deep(np.asarray(made)), made.mode in ("LA", "RGBA"))
+def _decode_pillow(picture: Image.Image, colours: bool) -> Pixels:
+    if picture.mode == "P":
+        palette = np.asarray(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+        return Pixels(_deep(_looked_up(np.asarray(picture), palette, colours)))
+    if picture.format == "JPEG" and not colours:  # whose noise is no colour
+        return Pixels(_deep(np.asarray(picture.convert("L"))))
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        return Pixels(np.asarray(picture.convert("RGB")))
+    made = picture.convert("RGBA") if picture.mode in ("PA", "La", "RGBa") else picture
+    return Pixels(_deep(np.asarray(made)), made.mode in ("LA", "RGBA"))
 
 
 def _looked_up(places: np.ndarray, palette: np.ndarray, colours: bool) -> np.ndarray:

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from samparser_monai.errors import InputError
-from samparser_monai.pictures.decoding import Header, Pixels, decode, header_of, is_whole
+from samparser_monai.pictures.decoding import (
+    Header,
+    Pixels,
+    decode,
+    header_of,
+    is_whole,
+    turned,
+)
 
 COLOUR = 1 << 48
 """Labels from here on are colours of 16 bits each, those below are values."""
@@ -150,14 +157,6 @@ def orientation_for(header: Header, told: tuple[int, int] | None) -> int:
     its annotations say ``told`` (H, W), which fits the pixels as they are stored alone.
     """
     return 1 if told == header.size != header.upright else header.orientation
-
-
-def turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn stored pixels HxWx... as an EXIF orientation tells."""
-    array = array.swapaxes(0, 1) if orientation >= 5 else array
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return array[::rows, ::columns]
 
 
 def _read(path: Path, colours: bool) -> tuple[Header, Pixels]:
