@@ -133,6 +133,67 @@ def test_two_bands_without_alpha_must_be_chosen(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_picture(path, [2])[..., 0], PICTURE[..., 1])
 
 
+def pages(*arrays: np.ndarray, **options: object) -> Callable[[Path], Path]:
+    """Return what writes a page to each array, some of them smaller copies."""
+
+    def write(folder: Path) -> Path:
+        with tifffile.TiffWriter(folder / "a.tif") as file:
+            for array in arrays:
+                file.write(array, photometric=GREY if array.ndim == 2 else "rgb", **options)
+        return folder / "a.tif"
+
+    return write
+
+
+GREY = "minisblack"
+SLICES = PICTURE.transpose(2, 0, 1)
+PLAIN = {"metadata": None}
+APART = {"contiguous": False}
+
+
+@pytest.mark.parametrize("read", [read_picture, read_label])
+@pytest.mark.parametrize(
+    ("write", "count"),
+    [
+        (pages(*SLICES, **PLAIN), 3),
+        (pages(*SLICES, **APART), 3),
+        (pages(*SLICES, SLICES[0][:, :60], **PLAIN), 4),
+        (pages(PICTURE, PICTURE[:40], **PLAIN), 2),
+        (pages(PICTURE, PICTURE, **PLAIN), 2),
+        (tiff(SLICES, photometric=GREY), 3),
+        (tiff(SLICES, photometric=GREY, imagej=True, metadata={"axes": "ZYX"}), 3),
+    ],
+)
+def test_pages_are_no_colours(write: Callable, count: int, read: Callable, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"a.tif holds {count} pages: save each as a file"):
+        read(write(tmp_path))
+
+
+@pytest.mark.parametrize("write", [pages(*SLICES, **APART), pages(PICTURE, PICTURE, **PLAIN)])
+def test_pages_that_are_no_bands_are_told_from_the_header(write: Callable, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pages: save each as a file"):
+        read_header(write(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pages(PICTURE, PICTURE[::2, ::2], **PLAIN),  # a thumbnail
+        pages(PICTURE, PICTURE[::3, ::3], subfiletype=1, **APART),
+        tiff(SLICES, photometric=GREY, planarconfig="separate"),
+        tiff(SLICES, photometric=GREY, metadata={"axes": "CYX"}),
+        tiff(SLICES, photometric=GREY, ome=True, metadata={"axes": "CYX"}),
+    ],
+)
+def test_bands_and_thumbnails_are_no_pages(write: Callable, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_picture(write(tmp_path)), PICTURE)
+
+
+def test_pages_that_are_chosen_are_bands(tmp_path: Path) -> None:
+    path = pages(*SLICES, **PLAIN)(tmp_path)
+    np.testing.assert_array_equal(read_picture(path, [3, 2, 1]), PICTURE[..., ::-1])
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_turns_every_format_alike(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()

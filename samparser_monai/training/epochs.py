@@ -98,7 +98,15 @@ class History:
     def best(self) -> dict[str, float]:
         """Return the row of the epoch whose model is kept: the first with the best key metric."""
         name = self.validator.state.key_metric_name
-        return max((row for row in self.rows if name in row), key=lambda row: row[name], default={})
+        return max(self._judged(), key=lambda row: row[name], default={})
+
+    def validations_since_best(self) -> int:
+        """Return how many validations have not risen above the best one."""
+        best = self.best()
+        return sum(row["epoch"] > best["epoch"] for row in self._judged())
+
+    def _judged(self) -> list[dict[str, float]]:
+        return [row for row in self.rows if self.validator.state.key_metric_name in row]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -5,6 +5,8 @@ import monai.handlers
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from samparser_monai.training.epochs import History
+
 
 class ValidationHandler(monai.handlers.ValidationHandler):
     """Validate every ``interval`` epochs, and after the last one.
@@ -33,17 +35,21 @@ def _tell(trainer: Engine, validator: Engine) -> None:
 
 
 class EarlyStop:
-    """Stop a training whose key metric has not risen for ``patience`` validations."""
+    """Stop a training whose key metric has not risen for ``patience`` validations.
 
-    def __init__(self, validator: Engine, patience: int) -> None:
-        self.validator, self.patience = validator, patience
+    It counts them in the history, which a checkpoint keeps: a resumed training ends where an
+    unkilled one does, and at once where its patience is spent.
+    """
+
+    def __init__(self, history: History, patience: int) -> None:
+        self.history, self.patience = history, patience
 
     def attach(self, engine: Engine) -> None:
-        """Let the validator stop this trainer."""
-        monai.handlers.EarlyStopHandler(
-            patience=self.patience,
-            score_function=lambda validator: validator.state.metrics[
-                validator.state.key_metric_name
-            ],
-            trainer=engine,
-        ).attach(self.validator)
+        """Listen to the trainer; attach it behind the history and behind what resumes it."""
+        engine.add_event_handler(Events.STARTED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Stop the trainer where the patience is spent."""
+        if self.history.validations_since_best() >= self.patience:
+            engine.terminate()
