@@ -96,10 +96,11 @@ def check_said(
                 f"tuned={tuned!r} was made without {key}, on other data than these: is it of "
                 "pictures, for inference_pictures?"
             )
+    about = read_tuned(tuned)[1] if absent else {}  # they are no keys here, so no defaults
     for key in absent:
-        if defaults[key] is not None:
+        if about.get(key) is not None:
             raise InputError(
-                f"tuned={tuned!r} was made with {key}={defaults[key]!r}, on other data than these: "
+                f"tuned={tuned!r} was made with {key}={about[key]!r}, on other data than these: "
                 "is it of volumes, for inference?"
             )
 
