@@ -149,9 +149,17 @@ def test_killed_training_ends_like_an_uninterrupted_one(
     assert one == other
 
 
-def test_training_stops_when_validation_no_longer_gains(
-    dataset: Path, overrides: dict, tmp_path: Path
+@pytest.mark.parametrize("epochs_before", [2, 9])
+def test_training_stops_when_validation_no_longer_gains_resumed_or_not(
+    epochs_before: int, dataset: Path, overrides: dict, tmp_path: Path
 ) -> None:
-    still = {"coefficient_rate": 1e-12, "decoder_rate": 1e-12, "epochs": 9, "patience": 2}
-    run("train", "train", run_id="training", **overrides | still, dataset_dir=str(dataset))
-    assert len(read_json(tmp_path / "eval" / "training.json")["epochs"]) == 3
+    overrides |= {"coefficient_rate": 1e-12, "decoder_rate": 1e-12, "patience": 2}
+    train = partial(run, "train", "train", run_id="training", dataset_dir=str(dataset), **overrides)
+
+    def trained() -> list[int]:
+        return [row["epoch"] for row in read_json(tmp_path / "eval" / "training.json")["epochs"]]
+
+    train(epochs=epochs_before)
+    assert trained() == list(range(1, min(epochs_before, 3) + 1))
+    train(epochs=9, resume=True)
+    assert trained() == [1, 2, 3]
