@@ -37,7 +37,7 @@ from samparser_monai.volumes.naming import Naming, followed, smoothed
 from samparser_monai.volumes.organ_names import pieces_of
 from samparser_monai.volumes.segmentation import Mask
 from samparser_monai.volumes.session import VolumeSession
-from samparser_monai.volumes.transforms import NamedOrgansd, OrganMasksd
+from samparser_monai.volumes.transforms import Instancesd, NamedOrgansd, OrganMasksd
 
 ORGANS = list(LABELS)
 
@@ -367,6 +367,21 @@ def test_validation_judges_names_beside_boxes() -> None:
     assert found["liver by name"] == pytest.approx(200 / 3, rel=0.1)  # half of it was found
     assert np.isnan(found["spleen by name"])  # is not there, and was not found
     assert metric.compute() == pytest.approx((100 + found["liver by name"]) / 2)
+
+
+def test_a_name_is_judged_by_what_is_too_small_for_a_box_too() -> None:
+    truth = np.zeros((64, 64), np.uint8)
+    truth[:8, :8], truth[:20, 40:60] = 1, 2
+    image = torch.full((1, 64, 64), 200.0)
+    item = {"case": "c", "slice": 0, "named": ["liver", "kidney"], "truth": truth, "image": image}
+    item = AlsoNamed(ORGANS)({**Instancesd(100)(NamedOrgansd(64, 64)(item)), "size": (64, 64)})
+    whole = torch.from_numpy(truth)
+    answers = torch.stack([whole == 2, whole == 1, whole == 2])[:, None]
+    batch = {key: [value] for key, value in item.items()} | {"pred": answers * 18.0 - 9}
+    judged = OrganMasksd("pred", 64, LABELS)(batch)["judged"]
+    assert [one["organ"] for one in judged] == ["kidney", "liver by name", "kidney by name"]
+    for one in judged:
+        assert torch.equal(one["prediction"], one["truth"])
 
 
 class Finder(torch.nn.Module):

@@ -119,11 +119,11 @@ class Instancesd(Transform):
 
 
 class NamedOrgansd(Transform):
-    """Make what organs are asked by name with: ``body``, ``shown`` and ``whole``.
+    """Make what organs are asked by name with: ``body``, ``shown``, ``whole``, ``named_truth``.
 
     ``body`` (4,) is the box of the body, XYXY in the model's square; ``shown`` (K) the organs'
     places among the labels, ``whole`` (Kx1xhxw) the share of each low-resolution pixel that they
-    cover.
+    cover. ``named_truth`` (HxW) is the truth with what is too small for a box: a name finds it too.
 
     Args:
         image_size: side of the model's square, in pixels.
@@ -144,6 +144,7 @@ class NamedOrgansd(Transform):
             "body": body_box(image[0], self.image_size),
             "shown": values.long() - 1,
             "whole": coverage(masks, self.image_size, self.mask_size)[:, None],
+            "named_truth": truth,
         }
 
 
@@ -191,7 +192,7 @@ class OrganMasksd(MapTransform):
             named = data["named"][n] if "names" in data else ()
             for organ, mask in zip(named, masks[len(organs) :], strict=True):
                 if organ in self._taught():
-                    whole = truth == self.names.index(organ) + 1
+                    whole = data["named_truth"][n] == self.names.index(organ) + 1
                     judged.append((f"{organ} by name", mask, whole, True))
             found += [
                 {
