@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -23,6 +24,8 @@ ENVIRONMENT = {**FASTER, **os.environ}
 SHARED = {"ssdd": "coco"}  # scenario -> the one whose overlay it has, under its own name
 OVERLAYS = {"scenario": "scenarios", "method": "methods"}
 OF_MONAI = {"tracking", "logging_file"}  # options of monai.bundle's own
+OF_SOME_METHODS = {"space": "neck"}
+"""Keys of train.json that some methods alone ask for -> what it is where nobody types it."""
 Options = dict[str, str | None]
 
 
@@ -58,7 +61,7 @@ def command_of(run_id: str, options: Mapping[str, str | None], ignore: bool = Fa
             files.append(known[name])
     files += [configs / name for name in FILES[run_id][1:]]
     if ignore:
-        known_keys = keys_of(files)
+        known_keys = keys_of(files) - set(unasked(files))
         options = {key: v for key, v in options.items() if key.partition("#")[0] in known_keys}
     return command_with(run_id, files, options)
 
@@ -69,12 +72,18 @@ def command_with(
     """Return the MONAI command for a run, its config files and its keys.
 
     Raises:
-        InputError: the files do not know a key.
+        InputError: the files do not know a key, or their method does not ask for it.
     """
-    known = keys_of(files)
-    for key in options:
+    known, ignored = keys_of(files), unasked(files)
+    for key, value in options.items():
         if key.partition("#")[0] not in known:
             raise unknown("config key", key, known)
+        if key in ignored and value != OF_SOME_METHODS[key]:
+            methods = [name for name, path in overlays("method").items() if key in asked_in(path)]
+            raise InputError(
+                f"{key}={value}: the method {ignored[key]} has no {key}; leave --{key} out or "
+                f"at {OF_SOME_METHODS[key]}, or name a method that has one: {', '.join(methods)}"
+            )
     chosen = [part for key, value in options.items() for part in (f"--{key}", value)]
     return [
         *("run", run_id, "--config_file", str([_shown(path) for path in files])),
@@ -86,6 +95,21 @@ def overlays(kind: str) -> dict[str, Path]:
     """Return the overlays of a kind, ``scenario`` or ``method``, by name."""
     known = {p.stem: p for p in sorted((shipped("configs") / OVERLAYS[kind]).glob("*.json"))}
     return known | ({n: known[own] for n, own in SHARED.items()} if kind == "scenario" else {})
+
+
+def asked_in(overlay: Path) -> set[str]:
+    """Return the keys that an overlay refers to."""
+    return set(re.findall(r"@(\w+)", overlay.read_text("utf-8")))
+
+
+def unasked(files: Sequence[Path]) -> dict[str, str]:
+    """Return the keys that the method among config files does not ask for -> the method."""
+    return {
+        key: path.stem
+        for path in files
+        if path.parent.name == OVERLAYS["method"]
+        for key in OF_SOME_METHODS.keys() - asked_in(path)
+    }
 
 
 def keys_of(files: Sequence[Path]) -> set[str]:

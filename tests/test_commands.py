@@ -31,6 +31,14 @@ from samparser_monai.shipped import shipped
         (["training", "--method", "decoder_onyl"], "did you mean 'decoder_only'"),
         (["trianing"], "did you mean 'training'"),
         (["training", "1"], "unexpected argument '1'"),
+        *(
+            (
+                ["training", "--method", method, "--space", "both"],
+                f"space=both: the method {method} has no space; .*"
+                "bases, bases_and_coefficients, coefficients, s_sam, salt$",
+            )
+            for method in ("lora", "svft", "fact", "adapter", "norms", "full", "zero_shot")
+        ),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -39,6 +47,17 @@ def test_bad_arguments_are_refused(
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=message):
         script.command(arguments)
+
+
+def test_a_space_is_for_methods_that_have_one() -> None:
+    both = ["training", "--space", "both"]
+    assert "both" in script.command(both) and "both" in script.command([*both, "--method", "salt"])
+    assert "neck" in script.command(["training", "--method", "lora", "--space", "neck"])
+    of_a_study = script.command([*both, "--method", "lora", "--rank", "2"], ignore=True)
+    assert of_a_study[-2:] == ["--rank", "2"]  # of all cells: those have it whose method does
+    files = [ROOT / "configs" / "train.json", ROOT / "configs" / "methods" / "lora.json"]
+    with pytest.raises(InputError, match="lora has no space"):  # as resume and evaluate do
+        script.command_with("training", files, {"space": "both"})
 
 
 def test_options_of_monai_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,17 @@
 """Which cells a study has: what is combined, what the first seed tries, what the others take."""
 
 import itertools
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from samparser_monai.errors import InputError, at_least, unknown
 from samparser_monai.harness.runs import Run, read_runs
-from samparser_monai.monai_command import options_of, overlays
+from samparser_monai.monai_command import asked_in, options_of, overlays
 from samparser_monai.studies.cell import TRAINING, Cell, name_of, validates
 
 METHODS = list(overlays("method"))
 DECODERS = ("tuned", "coefficients", "frozen")
-OWN = {
-    method: set(re.findall(r"@(\w+)", path.read_text("utf-8")))
-    for method, path in overlays("method").items()
-}
+OWN = {method: asked_in(path) for method, path in overlays("method").items()}
 """What each method's overlay asks for: varied, it gives cells to the methods that do."""
 OPTIONS = set().union(*OWN.values())
 OF_A_CELL = {
