@@ -214,6 +214,14 @@ def test_a_site_says_what_its_numbers_belong_to(settings: dict) -> None:
     assert str(settings["dataset_dir"]) not in sent and "case_0" not in sent
 
 
+def test_a_site_s_rates_fall_over_all_rounds_from_its_factor(settings: dict) -> None:
+    site = Site("a", {**settings, "rate_factor": 0.5}, local_epochs=1, rounds=2)
+    rate = settings["coefficient_rate"]
+    for round, left in enumerate((0.5, 0.0)):
+        site.train(zeros_of(site), round)
+        assert site.trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * left * rate)
+
+
 def test_settings_are_checked(settings: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="did you mean 'dataset_dir'"):
         Site("a", {**settings, "dataset_dirr": "x"}, 1, 1)
