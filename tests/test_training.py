@@ -10,7 +10,9 @@ import torch
 from closeness import assert_near
 from conftest import ROOT, read_json, run, started, workflow
 
-from samparser_monai.tuned.part import open_tuned
+from samparser_monai.methods import coefficients
+from samparser_monai.sam import build
+from samparser_monai.tuned.part import open_tuned, save_tuned
 
 METHODS = sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.json"))
 
@@ -51,6 +53,33 @@ def test_training_then_evaluating(dataset: Path, overrides: dict, tmp_path: Path
     assert about["labels"]["kidney"] == 2 and about["window"] == [-160, 240]
     for name, tensor in weights(tmp_path / "models" / "model.pt").items():
         assert_near(tuned.state_dict()[name], tensor, share=0)
+
+
+def test_a_summary_tells_of_no_other_training(
+    dataset: Path, overrides: dict, tmp_path: Path
+) -> None:
+    overrides |= {"dataset_dir": str(dataset), "epochs": 1, "val_interval": 0, "decoder": "frozen"}
+    run("train", "train", "methods/lora", run_id="training", **overrides | {"rank": 2})
+    other = tmp_path / "other.safetensors"
+    network = coefficients(build("tiny"), decoder="frozen")
+    save_tuned(other, network, {}, network.state_dict())
+    overrides |= {"with_published": False, "pictures": 0, "box_shifts": [0.0]}
+    told = {}
+    for model, files, more in (
+        ("own", ["train", "methods/lora"], {"rank": 2}),
+        ("other", ["train"], {"tuned": str(other)}),
+        ("published", ["train", "methods/zero_shot"], {}),
+    ):
+        run("train", *files, "evaluate", run_id="evaluating", **overrides | more)
+        summary = read_json(tmp_path / "eval" / "summary.json")
+        assert summary["decoder_trainable"] == 0
+        told[model] = [summary[key] for key in ("encoder_trainable", "steps", "seconds")]
+    report = read_json(tmp_path / "eval" / "training.json")
+    assert told == {
+        "own": [report[key] for key in ("encoder_trainable", "steps", "seconds")],
+        "other": [64, None, None],
+        "published": [0, None, None],
+    }
 
 
 def test_run_id_of_slicer_trains_once(dataset: Path, overrides: dict, tmp_path: Path) -> None:

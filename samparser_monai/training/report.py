@@ -57,6 +57,9 @@ def write_comparison(
     after: KeepPictures,
     dataset: Dataset,
     load: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    network: nn.Module,
+    judged: str | Path | None,
+    ckpt_dir: str | Path,
     **about: Any,
 ) -> None:
     """Evaluate both models, write what tuning has changed, and print it.
@@ -64,10 +67,15 @@ def write_comparison(
     ``summary.json``, the metric's tables as ``*.csv``, its ``metrics`` also as JSON, and each kept
     picture under ``overlays/``. Without the published model, whose figures are known already, the
     tuned one alone, and no pictures. ``load`` reads an item's picture, CxHxW from 0 to 255.
+
+    What is trainable is counted in ``network``; steps and seconds are told where the file that is
+    ``judged`` lies in ``ckpt_dir``: the training that ``training.json`` tells of has made it.
     """
     folder = Path(output_dir)
     training = folder / "training.json"
-    run = json.loads(training.read_text()) if training.exists() else {}
+    own = judged is not None and Path(judged).resolve().parent == Path(ckpt_dir).resolve()
+    run = json.loads(training.read_text()) if own and training.exists() else {}
+    counts = count_trainable(network)
     runs = {"tuned": tuned} if published is None else {"published": published, "tuned": tuned}
     averages = {model: shifts.run() for model, shifts in runs.items()}
     both = {model: shifts.metric for model, shifts in runs.items()}
@@ -79,7 +87,8 @@ def write_comparison(
             for name in sections["tuned"]
         },
         **{name: {model: averages[model][name] for model in both} for name in averages["tuned"]},
-        **{k: run.get(k) for k in ("encoder_trainable", "decoder_trainable", "steps", "seconds")},
+        **{f"{part}_trainable": counts[part] for part in ("encoder", "decoder")},
+        **{key: run.get(key) for key in ("steps", "seconds")},
         **about,
     }
     write_json(folder / "summary.json", summary)
