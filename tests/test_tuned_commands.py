@@ -33,7 +33,10 @@ def test_merged_and_back(base: Path, capsys: pytest.CaptureFixture[str]) -> None
     tuned, merged = part(base, decoder="frozen"), str(base.with_name("merged.pth"))
     back, checkpoint = str(base.with_name("back.safetensors")), ["--checkpoint", str(base)]
     assert main(["tuned", "merge", tuned, merged, *checkpoint]) == 0
-    assert main(["tuned", "unmerge", merged, back, "--backbone", "tiny", *checkpoint]) == 0
+    unmerge = ["tuned", "unmerge", merged, back, "--backbone", "tiny", *checkpoint]
+    assert main([*unmerge, "--window", "wide"]) == 2
+    assert "window='wide' cannot be read: write --window" in capsys.readouterr().err
+    assert main([*unmerge, "--labels", "{'liver': 6}", "--window", "[-100, 100]"]) == 0
     image = torch.randn(1, 3, 128, 128)
     one, other = (open_tuned(file, base)[0](image) for file in (tuned, back))
     assert_near(one, other)
@@ -41,6 +44,7 @@ def test_merged_and_back(base: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["tuned", "show", back, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["method"] == "coefficients" and shown["numbers"] == 64
+    assert shown["labels"] == {"liver": 6} and shown["window"] == [-100, 100]
 
 
 def test_spectrum_and_export(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

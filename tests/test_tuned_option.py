@@ -129,6 +129,22 @@ def test_a_part_of_volumes_is_not_asked_about_pictures(tmp_path: Path) -> None:
     parsed(["inference_pictures"], tuned=str(path)).get_parsed_content("as_said")
 
 
+def test_what_a_part_says_nothing_of_is_asked_for_and_not_compared(tmp_path: Path) -> None:
+    path, _ = trained(tmp_path)
+    tensors, about = read_tuned(path)
+    for key in ("labels", "window"):
+        write_tuned(path, tensors, {k: v for k, v in about.items() if k != key})
+        keys = {"tuned": str(path), "bundle_root": str(tmp_path)}
+        with refused(f"says nothing of {key}: give --{key}"):
+            run("infer", "inference", run_id="inference", **keys)
+        given = {"labels": {"liver": 3}, "window": [-50.0, 50.0]}[key]
+        parser = parsed(["inference"], tuned=str(path), **{key: given})
+        parser.get_parsed_content("as_said")
+        assert parser.get_parsed_content(key) == given
+    parser = parsed(["train", "evaluate"], tuned=str(path), window=[-50.0, 50.0])
+    parser.get_parsed_content("before_evaluating#0")
+
+
 def test_a_part_of_another_step_or_size_is_refused(tmp_path: Path) -> None:
     path, _ = trained(tmp_path)
     with refused("'relative'.*made with.*'absolute'"):

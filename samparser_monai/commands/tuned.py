@@ -1,7 +1,8 @@
 """Carry a tuned part on; docs/tuned.md tells what each command writes."""
 
+import ast
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +56,8 @@ def unmerge(
     output: Annotated[Path, typer.Argument(metavar="FILE.safetensors")],
     backbone: Annotated[str, typer.Option(help="Of the base.")],
     checkpoint: Checkpoint = None,
+    labels: Annotated[str | None, typer.Option(help="It was trained with: {'liver': 1}.")] = None,
+    window: Annotated[str | None, typer.Option(help="It was trained with: [-160, 240].")] = None,
 ) -> None:
     """Write the tuned part of a merged checkpoint, given its base."""
     from samparser_monai.sam import build
@@ -62,8 +65,12 @@ def unmerge(
     from samparser_monai.tuned.unmerge import unmerge as unmerged
 
     _check_unused(output)
+    about = {
+        **_literal("labels", labels, dict, "{'liver': 1}"),
+        **_literal("window", window, list, "[-160, 240]"),
+    }
     network = unmerged(merged, build(backbone, checkpoint))
-    save_tuned(output, network, {}, network.state_dict())
+    save_tuned(output, network, about, network.state_dict())
     print(f"written: {output}")
 
 
@@ -118,6 +125,19 @@ def _part(tuned: Path) -> Path:
     from samparser_monai.tuned.finding import part_in
 
     return part_in(tuned) if tuned.is_dir() else tuned
+
+
+def _literal(key: str, text: str | None, kind: type, like: str) -> dict[str, Any]:
+    """Return a typed value under its key, nothing where there is none."""
+    if text is None:
+        return {}
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        value = None
+    if not isinstance(value, kind) or not value:
+        raise InputError(f'{key}={text!r} cannot be read: write --{key} "{like}"')
+    return {key: value}
 
 
 def _check_unused(output: Path) -> None:

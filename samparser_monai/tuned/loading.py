@@ -18,17 +18,21 @@ from samparser_monai.tuned.part import apply_method, backbone_of, fitting, read_
 
 log = logging.getLogger(__name__)
 PUBLISHED = "published"
+OF_DATA = ("labels", "window")
+"""Keys that a part may say nothing of: no default is what it was trained with."""
 
 
-def said(tuned: str | Path | None, **defaults: Any) -> dict[str, Any]:
+def said(tuned: str | Path | None, needed: Sequence[str] = (), **defaults: Any) -> dict[str, Any]:
     """Return what keys of a configuration are where nobody types them.
 
     Args:
         tuned: a tuned part, which says most of them; ``published`` for SAM as it came.
+        needed: of labels and window, what is None where a part says nothing of it.
         **defaults: what holds where it says nothing: backbone, space, decoder, step, labels, ...
 
     Returns:
-        The defaults; with a part also ``tuned``, ``method`` and ``options``.
+        The defaults; with a part also ``tuned``, ``method``, ``options``, and ``untold``: of labels
+        and window, what it says nothing of.
 
     Raises:
         InputError: the part cannot be read, or names a backbone that is not known here.
@@ -41,7 +45,12 @@ def said(tuned: str | Path | None, **defaults: Any) -> dict[str, Any]:
     backbone_of(tuned, about)
     method, options = about.get("method"), about.get("options", {})
     told = {key: value for key, value in {**options, **about}.items() if key in defaults}
-    return {**defaults, **told, "tuned": str(tuned), "method": method, "options": options}
+    untold = [key for key in OF_DATA if key in defaults and key not in told]
+    known = {**defaults, **{key: None for key in needed if key in untold}, **told}
+    return {
+        **known,
+        **{"tuned": str(tuned), "method": method, "options": options, "untold": untold},
+    }
 
 
 def as_said(sam: SamNetwork, defaults: Mapping[str, Any], **options: Any) -> SamNetwork:
@@ -73,7 +82,7 @@ def check_said(
 
     Args:
         defaults: see said; without a part, or with SAM as published, nothing is compared.
-        needed: keys that a part has to say.
+        needed: keys that a part has to say, or else the user.
         absent: keys that a part must not say.
         **in_force: keys and their values.
 
@@ -84,14 +93,20 @@ def check_said(
     tuned = defaults.get("tuned", PUBLISHED)
     if tuned == PUBLISHED:
         return
+    untold = defaults.get("untold", ())
     for key, value in in_force.items():
-        if _plain(value) != _plain(defaults[key]):
+        if key not in untold and _plain(value) != _plain(defaults[key]):
             raise InputError(
                 f"{key}={value!r} contradicts tuned={tuned!r}, which says {defaults[key]!r}: "
                 f"leave --{key} out, or name a part that was made so"
             )
     for key in needed:
-        if defaults[key] is None:
+        if key in untold:
+            if in_force[key] is None:
+                raise InputError(
+                    f"tuned={tuned!r} says nothing of {key}: give --{key} as it was trained with"
+                )
+        elif defaults[key] is None:
             raise InputError(
                 f"tuned={tuned!r} was made without {key}, on other data than these: is it of "
                 "pictures, for inference_pictures?"
