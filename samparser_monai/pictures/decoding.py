@@ -1,5 +1,6 @@
 """What picture files hold, with all their bits and bands: TIFF, 16-bit PNG, what Pillow reads."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,23 +35,33 @@ class Header(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """HxWxC as stored in the file, whether the last band is alpha, and what marks no data."""
+    """HxWxC as stored in the file, whether the last band is alpha, and what marks no data.
+
+    The bands are ``pages`` where there are several and nothing in the file calls them bands.
+    """
 
     array: np.ndarray
     alpha: bool = False
     nodata: float | None = None
+    pages: int = 1
 
 
 def header_of(path: Path) -> Header:
     """Read a picture's header.
 
     Raises:
-        InputError: more than MAX_PIXELS.
+        InputError: more than MAX_PIXELS, or several pages that cannot be bands of one picture.
         Exception: whatever a broken file makes its reader raise.
     """
     if _start(path).startswith(TIFF):
         with tifffile.TiffFile(path) as file:
-            page = file.pages.first
+            page, pages = file.pages.first, _pages(file.series[0])
+            others = sum(_pages(one) for one in file.series[1:] if _is_full(one.keyframe, page))
+            bands = (
+                len(file.series[0].shape) == 3 and page.photometric != tifffile.PHOTOMETRIC.PALETTE
+            )
+            if others or (pages > 1 and not bands):
+                raise InputError(f"{path} holds {pages + others} pages: save each as a file")
             tag = page.tags.get(ORIENTATION)
             header = Header((page.imagelength, page.imagewidth), _known(tag.value if tag else 1))
     else:
@@ -62,6 +73,19 @@ def header_of(path: Path) -> Header:
             "it into parts"
         )
     return header
+
+
+def _pages(series: tifffile.TiffPageSeries) -> int:
+    """Return the pages of a series: slices, times, whatever is called neither colour nor band."""
+    sides = zip(series.axes, series.shape, strict=True)
+    return math.prod(side for axis, side in sides if axis not in "YXSC")
+
+
+def _is_full(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bool:
+    """Tell whether a page is a picture of its own: no mask, pyramid level or thumbnail."""
+    marked = page.subfiletype & (tifffile.FILETYPE.REDUCEDIMAGE | tifffile.FILETYPE.MASK)
+    half = (first.imagelength + 1) // 2, (first.imagewidth + 1) // 2
+    return not marked and (page.imagelength > half[0] or page.imagewidth > half[1])
 
 
 def _exif(picture: Image.Image) -> int:
@@ -103,7 +127,7 @@ def decode(path: Path, colours: bool) -> Pixels:
         colours: of a palette take the colours; else their places, unless they are in no order.
 
     Raises:
-        InputError: more than MAX_PIXELS.
+        InputError: see header_of.
         Exception: whatever a broken file makes its reader raise.
     """
     header_of(path)
@@ -159,7 +183,8 @@ def _decode_tiff(path: Path, colours: bool) -> Pixels:
         elif photometric == "MINISWHITE" and array.dtype in (np.bool_, np.uint8):
             array = ~array
         extra = [int(sample) for sample in page.extrasamples]
-        return Pixels(_deep(array), bool(extra) and extra[-1] in (1, 2), _nodata(page))
+        alpha = bool(extra) and extra[-1] in (1, 2)
+        return Pixels(_deep(array), alpha, _nodata(page), _pages(series))
 
 
 def _nodata(page: tifffile.TiffPage) -> float | None:

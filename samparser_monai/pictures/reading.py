@@ -38,7 +38,7 @@ def read_picture(
         orientation: how it is turned, as EXIF numbers it; that of the file if not given.
 
     Raises:
-        InputError: it cannot be read, or has more bands and ``bands`` does not choose.
+        InputError: it cannot be read, or has more bands or pages and ``bands`` does not choose.
     """
     header, pixels = _read(Path(path), colours=True)
     array = turned(pixels.array, header.orientation if orientation is None else orientation)
@@ -53,6 +53,11 @@ def read_picture(
     elif count > 4 or (count == 2 and not pixels.alpha):
         raise InputError(
             f"{path} has {count} bands: choose three, or one, by --bands '[3,2,1]' say"
+        )
+    elif pixels.pages > 1:
+        raise InputError(
+            f"{path} holds {pixels.pages} pages: save each as a file; or, if they are bands of one "
+            "picture, choose three, or one, by --bands '[1,2,3]' say"
         )
     else:
         array = array[..., : 3 if count >= 3 else 1]
@@ -94,9 +99,11 @@ def read_label(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
         size: (H, W) of what it labels, see orientation_for.
 
     Raises:
-        InputError: it cannot be read, or holds fractions.
+        InputError: it cannot be read, or holds fractions or several pages.
     """
-    header, (array, alpha, nodata) = _read(Path(path), colours=False)
+    header, (array, alpha, nodata, pages) = _read(Path(path), colours=False)
+    if pages > 1:
+        raise InputError(f"{path} holds {pages} pages: save each as a file")
     array = turned(array, orientation_for(header, size))
     if array.dtype.kind == "f":
         blank = ~np.isfinite(array) | (array == nodata)
