@@ -114,6 +114,8 @@ def test_resume_does_only_what_is_left(tmp_path: Path, options: dict) -> None:
     fcntl.flock(other, fcntl.LOCK_EX)
     assert "another run writes to" in infer(options)
     os.close(other)
+    told = infer({**options, "propagate": {"_target_": "builtins.dict", "a": 1}}, resume=True)
+    assert "made otherwise: options.propagate" in told
     told = infer(options, resume=True, plane="axial")
     assert "made otherwise: options.plane was acquisition, is axial; ask for the same" in told
 

@@ -74,7 +74,7 @@ def test_transformers_gives_the_same_masks(network: SamNetwork, tmp_path: Path) 
 def test_transformers_has_no_tiny_vit(tmp_path: Path) -> None:
     with torch.device("meta"):
         network = architecture("mobile_sam")
-    with pytest.raises(InputError, match=r"backbone='mobile_sam'.*no TinyViT; use merge"):
+    with pytest.raises(InputError, match=r"backbone='mobile_sam'.*no TinyViT; use `tuned merge`"):
         export_transformers(network, tmp_path)
 
 

@@ -288,8 +288,9 @@ def sliced(
     save_volume(root / "l.nii.gz", label)
     entry = {"image": "i.nii.gz", "label": "l.nii.gz", "case": "c"}
     more = {} if labelled is None else {"labelled": labelled}
-    other = {**entry, "case": "d", "label": "l.nii.gz", "image": "j.nii.gz"}
+    other = {**entry, "case": "d", "label": "m.nii.gz", "image": "j.nii.gz"}
     save_volume(root / "j.nii.gz", image)
+    save_volume(root / "m.nii.gz", label)
     content = {"training": [{**entry, **more}], "validation": [other]}
     (root / "list.json").write_text(json.dumps(content))
     items = abdomen_ct_items(root / "list.json", labels=LABELS, names=names)

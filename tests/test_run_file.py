@@ -1,6 +1,7 @@
 """``run.json``: what a run leaves about itself, and what can be done again by it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,43 @@ def test_training_is_evaluated_and_gone_on_with_by_what_it_left(
     assert main(["info", "run", "--json"]) == 0
     known = json.loads(capsys.readouterr().out)
     assert [one["run"] for one in known.values()] == ["training", "evaluating"]
+
+
+def evaluated(*options: str) -> int:
+    """Evaluate what run_folder's training left, by nothing but its model and these options."""
+    keys = [*KEYS, "--box_shifts", "[]", "--pictures", "0", "--method", "lora"]
+    return main(["evaluate", "ct", "-o", "other", "--ckpt_dir", "run/models", *keys, *options])
+
+
+def test_what_trained_does_not_judge(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert evaluated() == 0
+    (case,) = {row["case"] for row in read_json(Path("other/eval/metrics.json"))}
+    others = [f"case_{n}" for n in range(3) if f"case_{n}" != case]
+    rows = [{"case": c, "image": f"ct/images/{c}.nii.gz"} for c in (case, others[0])]
+    rows = [{**row, "label": row["image"].replace("images", "labels")} for row in rows]
+    shutil.copytree("ct", "copy", copy_function=shutil.copyfile)  # of another time
+    lists = {"training": rows[:1], "validation": rows[1:]}
+    Path("swapped.json").write_text(json.dumps(lists).replace("ct/", "copy/"))
+    capsys.readouterr()
+    for words in (["--dataset_dir", "swapped.json"], ["--tuned", "run/models/tuned.safetensors"]):
+        swapped = ["--dataset_dir", "swapped.json", *(words if "--tuned" in words else [])]
+        command = ["evaluate", "-o", "again", "--ckpt_dir", "run/models", *KEYS, *swapped]
+        assert main([*command, *([] if "--tuned" in words else ["--method", "lora"])]) == 2
+        told = capsys.readouterr().err
+        assert "1 of the 1 cases that judge run/models/" in told
+        assert f"have trained it, the first is '{others[0]}': give the --seed and data" in told
+    assert not Path("again/eval/metrics.csv").exists()
+
+
+def test_model_is_asked_by_the_method_that_trained_it(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated("--step", "absolute") == 2
+    told = capsys.readouterr().err
+    assert "run/models/model.pt is of a training with another method" in told
+    assert "step was relative, is absolute; give the same" in told
 
 
 def test_what_cannot_be_done_again_is_told(

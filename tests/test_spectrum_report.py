@@ -17,7 +17,7 @@ from samparser_monai.sam import SamNetwork, build
 from samparser_monai.spectrum import spectral_parts
 from samparser_monai.tuned.spectrum_report import shift, write_spectrum_report
 
-OPTIONS = {"decoder": "frozen", "space": "neck"}
+OPTIONS = {"decoder": "frozen", "space": "neck", "backbone": "mobile_sam"}
 
 
 def test_shift_by_hand() -> None:
@@ -78,7 +78,7 @@ def test_no_coefficients(method: Callable[[Any], Any], tmp_path: Path) -> None:
 
 def cell(folder: Path, method: str, gain: float, seed: int = 0, **more: Any) -> None:
     """Add a run as the harness does."""
-    content = {"method": method, **OPTIONS, "seed": seed, **more}
+    content = {"method": method, "decoder": "frozen", "seed": seed, **more}
     content |= {"published": {"mean": 80.0}, "tuned": {"mean": 80.0 + gain}}
     write_run(folder, f"{len(read_runs(folder))}", content)
 
@@ -116,11 +116,15 @@ def test_only_runs_like_the_tuned_part_count(tmp_path: Path) -> None:
     cell(tmp_path / "ct", "coefficients_lora", 9.0, scenario="whu")
     cell(tmp_path / "ct", "coefficients_lora", 9.0, options={"space": "both"})
     cell(tmp_path / "whu", "bases_and_coefficients", 9.0)  # without coefficients to compare
+    for space in ([], ["--space", "neck"]):  # that of a study whose command does not say it
+        cell(tmp_path / "ct", "coefficients_lora", 2.0, given=[*space, "--epochs", "1"])
+    cell(tmp_path / "ct", "coefficients_lora", 9.0, given=["--backbone", "vit_b"])
     (tmp_path / "about.json").write_text('{"title": "something else"}')
     found = verdict(tmp_path, "ct", OPTIONS)
     assert found["enough"] and [row["share"] for row in found["comparisons"]] == [1.0]
     assert "one seed" in found["reason"]
     assert verdict(tmp_path, "ct", {"decoder": "tuned"})["enough"] is None
+    assert verdict(tmp_path, "ct", {**OPTIONS, "space": "both"})["enough"] is None
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"method": "coefficients"}'])
