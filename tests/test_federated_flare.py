@@ -205,7 +205,7 @@ def test_a_rehearsal_runs_and_goes_on(tmp_path: Path) -> None:
 
 def assert_step(step: np.ndarray, wanted: np.ndarray) -> None:
     """A training sums in the order of its threads: a site's differs from ours in last digits."""
-    np.testing.assert_allclose(step, wanted, rtol=0, atol=1e-2 * np.abs(wanted).max())
+    np.testing.assert_allclose(step, wanted, rtol=0, atol=1e-2 * np.abs(wanted).max() + 3e-6)
 
 
 def test_names_are_learned_together(tmp_path: Path) -> None:

@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine, Events, State
+from ignite.engine import Engine, State
 from monai.engines import Evaluator, IterationEvents
 from monai.handlers import StatsHandler
 from torch import nn
-from torch.utils.data import DistributedSampler
 
 from samparser_monai.errors import InputError
 from samparser_monai.training.checkpoints import CheckpointSaver
-from samparser_monai.training.epochs import EpochSeed
 from samparser_monai.training.stopping import Finite, PlainErrors
 from samparser_monai.training.validation import ValidationHandler
 
@@ -44,27 +41,6 @@ def test_validates_at_the_interval_and_at_the_end_and_says_so(
     assert validator.epochs == judged
     told = [f"after epoch {n} of {epochs}: dsc 79.12 % in validation" for n in judged]
     assert capsys.readouterr().out.splitlines() == told
-
-
-def test_epochs_of_neighbouring_seeds_are_others() -> None:
-    class Loader:
-        dataset = None
-        sampler = DistributedSampler([0] * 50, 1, 0)
-
-    def orders(seed: int) -> list[tuple[float, ...]]:
-        found: list[tuple[float, ...]] = []
-        loader, trainer = Loader(), Engine(lambda engine, batch: None)
-        EpochSeed(seed, loader).attach(trainer)
-
-        def note(engine: Engine) -> None:
-            found.append((*loader.sampler, float(torch.rand(1)), float(np.random.rand())))
-
-        trainer.add_event_handler(Events.EPOCH_STARTED, note)
-        trainer.run([0], max_epochs=3)
-        return found
-
-    assert orders(7) == orders(7)
-    assert len({*orders(7), *orders(8), *orders(9)}) == 9
 
 
 class Trainer(Engine):

@@ -4,7 +4,6 @@ import math
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
@@ -20,7 +19,7 @@ class EpochSeed:
     """Seed every generator at the start of an epoch, so that an epoch does not depend on the past.
 
     Args:
-        seed: of the run; each of its epochs has its own.
+        seed: of the run; epoch n uses seed + n, so that the next seed has its order one epoch before.
         loader: a FeatureLoader, whose order and random transforms are seeded too.
     """
 
@@ -33,8 +32,7 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         """Seed for the epoch that begins."""
-        # not their sum: the next seed's epochs would be this one's, one later
-        seed = int(np.random.SeedSequence([self.seed, engine.state.epoch]).generate_state(1)[0])
+        seed = self.seed + engine.state.epoch
         set_determinism(seed)
         set_rnd(self.loader.dataset, seed=seed)
         self.loader.sampler.set_epoch(seed)
