@@ -19,7 +19,7 @@ class EpochSeed:
     """Seed every generator at the start of an epoch, so that an epoch does not depend on the past.
 
     Args:
-        seed: of the run; epoch n uses seed + n, so that the next seed has its order one epoch before.
+        seed: of the run; epoch n uses seed + n: the next seed has its order one epoch before.
         loader: a FeatureLoader, whose order and random transforms are seeded too.
     """
 
