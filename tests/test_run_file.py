@@ -33,6 +33,7 @@ def test_training_is_evaluated_and_gone_on_with_by_what_it_left(
     assert "--method" not in told["command"] and "configs/methods/lora.json" in told["command"]
     assert told["seconds"] > 0 and told["error"] is None
     assert (told["weights"]["backbone"], told["method"]["name"]) == ("tiny", "lora")
+    assert told["options"]["processes"] == 1 and len(told["options"]["trained"]) == 2
     part = run_folder / "models" / "tuned.safetensors"
     assert told["made"]["tuned.safetensors"] == sha256_of(part)
     images = told["inputs"]["dataset_dir"]

@@ -1,6 +1,7 @@
 """What judges a model may not have trained it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,25 @@ def marks_of(items: Iterable[Item]) -> list[str]:
     Args:
         items: {image: path}.
     """
-    return sorted({mark_of(Path(item["image"])) for item in items})
+    found = set()
+    for item in items:
+        with suppress(OSError):  # its reader says why it cannot be read
+            found.add(mark_of(Path(item["image"])))
+    return sorted(found)
 
 
-def check_unseen(model: str | Path | None, items: Sequence[Item]) -> None:
+def check_unseen(model: str | Path, items: Sequence[Item]) -> None:
     """Raise an InputError where one of the items that judge a model has trained it.
 
     Args:
         model: file of the model or tuned part; the ``run.json`` beside it tells of its training,
-            without which nothing is known. None for SAM as published.
+            without which nothing is known.
         items: {case, image}, see marks_of.
     """
-    path = Path(model or "").with_name("run.json") if model else None
-    trained = set(read_json(path)["options"].get("trained", ())) if path and path.is_file() else ()
-    seen = [item for item in items if trained and mark_of(Path(item["image"])) in trained]
+    path = Path(model).with_name("run.json")
+    told = read_json(path).get("options", {}) if path.is_file() else {}
+    trained = set(told.get("trained", ()))
+    seen = [item for item in items if trained and trained.intersection(marks_of([item]))]
     if seen:
         raise InputError(
             f"{len(seen)} of the {len(items)} cases that judge {model} have trained it, the first "

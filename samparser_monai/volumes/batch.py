@@ -68,9 +68,10 @@ class CaseDataset(Dataset):
         if not (path.exists() and (folder / f"{case}.nii.gz").exists()):
             return False
         record = json.loads(path.read_text())
-        if "error" not in record and record.get("made_of") != self.made_of[case]:
+        same = record.get("made_of") == self.made_of[case]
+        if "error" not in record and not same:
             log.warning("%s was made of other files or prompts: it is done again", case)
-        return "error" not in record and record.get("made_of") == self.made_of[case]
+        return same and "error" not in record
 
     def _transform(self, index: int) -> Item:
         item = self.data[index]
